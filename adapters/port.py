@@ -1,0 +1,179 @@
+"""The one port between a hypervisor and the rest: facts out, and bytes behind one reader.
+
+Imports nothing of ours but `adapters.errors`. Read this file first: `ingest/flow.py` is written against
+it alone, and every adapter passes `tests/conformance/`. All offsets and lengths are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Tracking = Literal["bitmap", "cbt", "rct", "compare"]
+"""How changes are learned: from the hypervisor, or (`compare`) by reading and comparing digests."""
+
+Consistency = Literal["application", "filesystem", "crash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Why a disk cannot be protected by this source, and what its owner can do instead."""
+
+    reason: str
+    way_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFact:
+    """One virtual disk as the source shows it.
+
+    `key` names the disk for ever within its machine; `identity` changes when another disk takes its place.
+    """
+
+    key: str
+    label: str
+    size_bytes: int
+    identity: str
+    tracking: Tracking
+    granularity_bytes: int
+    exclusion: Exclusion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFact:
+    """One machine; `key` is the source's own stable identifier, `name` what people call it."""
+
+    key: str
+    name: str
+    disks: tuple[DiskFact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFact:
+    """What a source answered to a check: product and version, and what it can do, in words."""
+
+    product: str
+    version: str
+    abilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """`length` bytes at `start`; `zero` says that they read as zeros."""
+
+    start: int
+    length: int
+    zero: bool
+
+    @property
+    def end(self) -> int:
+        """The first byte behind the extent."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The source can tell what changed since the base it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untracked:
+    """The source cannot tell what changed; `cause` is a stable code such as `bitmap-inconsistent`."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """`label` is our mark on everything created; `bases` maps disk keys to the base token of the last point.
+
+    A disk key absent from `bases` is left out of the snapshot; a base of None asks for a full of that disk.
+    """
+
+    label: str
+    bases: Mapping[str, str | None]
+    consistency: Consistency = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something an earlier run left at the source, and what was done with it."""
+
+    what: str
+    action: str
+
+
+class BlockReader(Protocol):
+    """Random reads of one disk at one point in time. Safe to use from several threads."""
+
+    size_bytes: int
+    transport: str
+
+    def extents(self) -> Iterator[Extent]:
+        """Yield the whole disk in order, gapless; zero extents need not be read."""
+
+    def pread_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`, wholly or not at all (then an AdapterError)."""
+
+    def close(self) -> None:
+        """Release the connection; closing twice is harmless."""
+
+
+class DiskSnapshot(Protocol):
+    """One disk, frozen. `base_token` is what the next backup passes as base once this one is committed."""
+
+    fact: DiskFact
+    base_token: str | None
+    tracking: Tracked | Untracked
+
+    def changes(self) -> Iterator[Extent]:
+        """Yield what changed since the base, in order and not overlapping; only when `tracking` is Tracked."""
+
+    def open(self) -> BlockReader:
+        """Open a reader of the frozen disk."""
+
+
+class Snapshot(Protocol):
+    """All disks of a machine at one moment."""
+
+    label: str
+    consistency: Consistency
+    fallback_cause: str | None
+    disks: Mapping[str, DiskSnapshot]
+
+    def confirm(self) -> None:
+        """Say that what was read was one moment; called after the last read and before the commit.
+
+        Raises SourceConflict or SourceLimit when the snapshot did not hold (file changed, scratch space full).
+        """
+
+    def release(self, *, committed: bool) -> None:
+        """Give everything back; releasing twice is harmless.
+
+        With `committed` the new base tokens stay valid; without, the bases of the last point do.
+        """
+
+
+class Source(Protocol):
+    """A hypervisor, or a folder of images: where machines come from."""
+
+    kind: str
+
+    def check(self) -> SourceFact:
+        """Answer what is there, or raise the AdapterError that a backup would meet."""
+
+    def inventory(self) -> Sequence[MachineFact]:
+        """List the machines with their disks, those that cannot be protected included."""
+
+    def snapshot(self, machine: MachineFact, request: SnapshotRequest) -> Snapshot:
+        """Freeze the requested disks of `machine` at one moment."""
+
+    def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
+        """Remove what our earlier runs left on `machine`; `keep` maps disk keys to the base tokens in force.
+
+        Only things with our own mark are touched. Tracking since a kept base stays complete.
+        """
+
+    def close(self) -> None:
+        """Release connections; closing twice is harmless."""

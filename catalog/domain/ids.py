@@ -1,0 +1,41 @@
+"""Identifiers: natural keys become UUIDs, so that a repeated command meets its own earlier result.
+
+Pure; imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid5
+from zlib import crc32
+
+PARTS = 64
+
+
+def source_id(repository_id: UUID, name: str) -> UUID:
+    """The stream of a source."""
+    return uuid5(repository_id, f"source:{name}")
+
+
+def machine_id(source: UUID, key: str) -> UUID:
+    """The stream of a machine, from the source's own identifier of it."""
+    return uuid5(source, f"machine:{key}")
+
+
+def disk_id(machine: UUID, key: str) -> UUID:
+    """A disk; it has no stream of its own, its machine keeps it."""
+    return uuid5(machine, f"disk:{key}")
+
+
+def pack_stream(repository_id: UUID, pack_id: bytes) -> UUID:
+    """The stream of one pack, so that sealing it twice is a conflict and not a second fact."""
+    return uuid5(repository_id, f"pack:{pack_id.hex()}")
+
+
+def batch_stream(run: UUID, disk: UUID) -> UUID:
+    """The stream of the row batches that one run wrote for one disk."""
+    return uuid5(run, f"disk:{disk}")
+
+
+def part_of(disk: UUID) -> int:
+    """The partition, 0 to 63, that holds all rows of a disk."""
+    return crc32(disk.bytes) % PARTS

@@ -1,0 +1,1 @@
+"""Chunks: identity, index, and the pipelines that write and read them."""

@@ -1,0 +1,1 @@
+"""Object stores behind one port; every backend passes the same conformance suite."""
