@@ -152,6 +152,20 @@ class RestorePointCommitted(Event, frozen=True, kw_only=True):
     of_restore_point: UUID | None = None
 
 
+class RunOpened(Event, frozen=True, kw_only=True):
+    """A backup run of this machine began; the run's own stream tells the rest."""
+
+    run_id: UUID
+    label: str
+
+
+class RunClosed(Event, frozen=True, kw_only=True):
+    """The run is over. A run that was opened and not closed died: the next one cleans up after it."""
+
+    run_id: UUID
+    outcome: Literal["completed", "failed", "interrupted"]
+
+
 # Run streams (the run's own id)
 
 
@@ -367,6 +381,8 @@ EVENTS: tuple[type[Event], ...] = (
     SourceRemoved,
     MachineSeen,
     RestorePointCommitted,
+    RunOpened,
+    RunClosed,
     BackupStarted,
     SnapshotRequested,
     SnapshotCreated,

@@ -1,0 +1,42 @@
+# The commands of this repository. Everything they need is set up on the way: uv, the locked environment,
+# and the system tools when this user may install them.
+UV := $(or $(shell command -v uv),$(CURDIR)/build/uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+HOME_DIR := build/demo/home
+
+.PHONY: demo test lint bench serve clean setup setup-dev tools
+
+demo: setup tools
+	$(UV) run --locked --no-default-groups holdfast demo --dir build/demo
+
+test: setup-dev tools
+	$(UV) run --locked --group dev pytest
+
+lint: setup-dev
+	$(UV) run --locked --group dev ruff check .
+	$(UV) run --locked --group dev ruff format --check .
+	$(UV) run --locked --group dev mypy
+	$(UV) run --locked --group dev lint-imports
+
+bench: setup-dev tools
+	$(UV) run --locked --group dev python -m tests.bench
+
+# Serves the demo's newest restore point as a read-only NBD disk.
+serve: setup
+	$(UV) run --locked --no-default-groups holdfast --home $(HOME_DIR) export latest --nbd 127.0.0.1:10809
+
+clean:
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(UV)
+	$(UV) sync --locked --no-default-groups --inexact --quiet
+
+setup-dev: $(UV)
+	$(UV) sync --locked --group dev --quiet
+
+tools:
+	.ci/tools
+
+$(CURDIR)/build/uv/bin/uv:
+	python3 -m pip install --quiet --disable-pip-version-check --target build/uv 'uv>=0.9'
