@@ -1,0 +1,221 @@
+"""The library's SQLite recorder with a position that is never reused and the hash chain beside each row.
+
+Imports `catalog.log.chain` and `storage.errors` of ours. A row and its link in the chain are written by one
+transaction; no row leaves here that does not match its leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from itertools import islice, takewhile
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import Notification, StoredEvent
+from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor
+
+from catalog.log.chain import GENESIS, MAX_VERSION, ChainedRow, StoredRow, leaf_of, next_head, verified
+from storage.errors import Conflict, Corrupt, Invalid
+
+EVENTS_TABLE = """
+CREATE TABLE stored_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    originator_id TEXT NOT NULL,
+    originator_version INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    state BLOB NOT NULL,
+    UNIQUE (originator_id, originator_version)
+)"""
+CHAIN_TABLE = """
+CREATE TABLE chain (
+    notification_id INTEGER PRIMARY KEY,
+    leaf BLOB NOT NULL,
+    head BLOB NOT NULL
+)"""
+INSERT_EVENT = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
+INSERT_LINK = "INSERT INTO chain (notification_id, leaf, head) VALUES (?, ?, ?)"
+SELECT_ROWS = """
+SELECT e.id, e.originator_id, e.originator_version, e.topic, e.state, c.leaf, c.head
+FROM stored_events e LEFT JOIN chain c ON c.notification_id = e.id
+"""
+HAS_VERSION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
+LAST_VERSION = "SELECT MAX(originator_version) FROM stored_events WHERE originator_id = ?"
+
+
+class ChainedRecorder(SQLiteApplicationRecorder):
+    """Positions are 1, 2, 3 and so on, without a gap: a transaction that fails gives its positions back."""
+
+    TABLES = (EVENTS_TABLE, CHAIN_TABLE)
+
+    def construct_create_table_statements(self) -> list[str]:
+        """The tables of a new log."""
+        return list(self.TABLES)
+
+    def _insert_events(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int]:
+        firsts = _first_versions(stored_events)
+        positions = []
+        for event in stored_events:
+            c.execute(INSERT_EVENT, (_text(event.originator_id), event.originator_version, event.topic, event.state))
+            positions.append(c.lastrowid)
+        self._refuse_gaps(c, firsts)
+        # The insert took the write lock, so from here to the commit nobody else can add a head.
+        self._insert_links(c, stored_events, positions)
+        return positions
+
+    def _insert_links(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], positions: Sequence[int]) -> None:
+        last, head = _last_link(c)
+        if last + 1 != positions[0]:
+            raise Corrupt(
+                f"the chain ends at position {last} and the log before {positions[0]}",
+                code="log-tail",
+                hint="nothing was recorded; verify the log",
+            )
+        links = []
+        for position, event in zip(positions, stored_events, strict=True):
+            leaf = leaf_of(_uuid(event.originator_id), event.originator_version, event.topic, event.state)
+            head = next_head(head, leaf)
+            links.append((position, leaf, head))
+        c.executemany(INSERT_LINK, links)
+
+    def _refuse_gaps(self, c: SQLiteCursor, firsts: Mapping[str, int]) -> None:
+        for stream, first in firsts.items():
+            if first > 1:
+                c.execute(HAS_VERSION, (stream, first - 1))
+                if c.fetchone() is None:
+                    raise Conflict(
+                        f"stream {UUID(stream)} has no version {first - 1} yet",
+                        code="event-version",
+                        why=f"version {first} was to be recorded",
+                    )
+
+    def rows_after(self, position: int, until: int | None = None) -> Generator[ChainedRow, None, None]:
+        """The rows behind `position`, unverified, one at a time, from one moment's log."""
+        last = MAX_VERSION if until is None else until
+        return self._rows(SELECT_ROWS + "WHERE e.id > ? AND e.id <= ? ORDER BY e.id", (position, last))
+
+    def log_after(self, position: int) -> Generator[StoredRow, None, None]:
+        """The verified rows behind `position`, one at a time; Corrupt at a gap or a row that was altered."""
+        for row in self.rows_after(position):
+            if row.position != position + 1:
+                raise Corrupt(
+                    f"the event at position {position + 1} is missing",
+                    code="log-gap",
+                    hint="restore the log from a copy",
+                )
+            position = row.position
+            yield _trusted(row)
+
+    def stream_after(self, originator_id: UUID, version: int) -> Generator[StoredRow, None, None]:
+        """The verified rows of one stream behind `version`, one at a time; Corrupt when a version is missing."""
+        clause = "WHERE e.originator_id = ? AND e.originator_version > ? ORDER BY e.originator_version"
+        for row in self._rows(SELECT_ROWS + clause, (originator_id.hex, version)):
+            stored = _trusted(row)
+            version += 1
+            if stored.originator_version != version:
+                raise Corrupt(
+                    f"version {version} of stream {originator_id} is missing",
+                    code="event-missing",
+                    hint="verify the log",
+                )
+            yield stored
+
+    def version(self, originator_id: UUID) -> int:
+        """The last version of a stream, 0 when it is empty."""
+        return int(self.one(LAST_VERSION, originator_id.hex)[0] or 0)
+
+    def last_link(self) -> tuple[int, bytes]:
+        """The last position and the chain's head there."""
+        with self.datastore.transaction(commit=False) as c:
+            return _last_link(c)
+
+    def head_at(self, position: int) -> bytes | None:
+        """The chain's head at `position`, None when there is no such position."""
+        if position == 0:
+            return GENESIS
+        (head,) = self.one("SELECT MAX(head) FROM chain WHERE notification_id = ?", position)
+        return head if isinstance(head, bytes) else None
+
+    def one(self, statement: str, *parameters: object) -> tuple[Any, ...]:
+        """The first row of a statement that has one."""
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(statement, parameters)
+            return tuple(c.fetchone())
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        """The library's way to read a stream, over verified rows."""
+        rows = self.stream_after(_uuid(originator_id), gt or 0)
+        events = [StoredEvent(*row[1:]) for row in rows if lte is None or row.originator_version <= lte]
+        return (events[::-1] if desc else events)[:limit]
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        """The library's way to read the log, over verified rows."""
+        after = max((start or 0) - inclusive_of_start, 0)
+        rows = takewhile(lambda row: stop is None or row.position <= stop, self.log_after(after))
+        wanted = (row for row in rows if not topics or row.topic in topics)
+        return [Notification(*row[1:], id=row.position) for row in islice(wanted, limit)]
+
+    def _rows(self, statement: str, parameters: Sequence[object]) -> Generator[ChainedRow, None, None]:
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(statement, parameters)
+            while (row := c.fetchone()) is not None:
+                yield ChainedRow(*row)
+
+
+def _last_link(c: SQLiteCursor) -> tuple[int, bytes]:
+    c.execute("SELECT notification_id, head FROM chain ORDER BY notification_id DESC LIMIT 1")
+    row = c.fetchone()
+    return (row[0], row[1]) if row else (0, GENESIS)
+
+
+def _first_versions(stored_events: Sequence[StoredEvent]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for event in stored_events:
+        stream, version = _text(event.originator_id), event.originator_version
+        if not 0 < version <= MAX_VERSION:
+            raise Invalid(f"{version} is no version: they count from 1", code="event-version")
+        if version != last.get(stream, version - 1) + 1:
+            raise Conflict(
+                f"version {version} of stream {UUID(stream)} is out of order",
+                code="event-version",
+                why=f"version {last[stream]} came before it",
+            )
+        first.setdefault(stream, version)
+        last[stream] = version
+    return first
+
+
+def _trusted(row: ChainedRow) -> StoredRow:
+    stored = verified(row)
+    if stored is None:
+        raise Corrupt(
+            f"the event at position {row.position} is not the one that was recorded",
+            code="event-altered",
+            why="its bytes do not match their leaf in the chain",
+            hint="restore the log from a copy",
+        )
+    return stored
+
+
+def _uuid(identifier: UUID | str) -> UUID:
+    return identifier if isinstance(identifier, UUID) else UUID(identifier)
+
+
+def _text(identifier: UUID | str) -> str:
+    return _uuid(identifier).hex
