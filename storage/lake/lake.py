@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -21,12 +21,15 @@ import pyarrow as pa
 from storage.errors import Conflict
 from storage.lake.catalog import Catalog, LakeSnapshot
 from storage.lake.commit import commit_files
+from storage.lake.compact import MIN_FILES, CompactReport, compact_table
 from storage.lake.create import Random, create_catalog
+from storage.lake.expire import CleanReport, ExpireReport, clean_orphans, delete_scheduled, expire_snapshots
 from storage.lake.files import sync_folder
 from storage.lake.parquet import DataFile, FileWriter
 from storage.lake.plan import PlannedFile, plan_files
 from storage.lake.read import read_file
 from storage.lake.tables import TableSpec, Where
+from storage.lake.verify import Problem, verify_lake
 
 CATALOG_NAME = "lake.sqlite"
 NOWHERE: Where = MappingProxyType({})
@@ -121,6 +124,29 @@ class Lake:
             spec.column(name)
         for file in self.plan(table, where=where, snapshot=snapshot):
             yield from read_file(file, spec, columns, where)
+
+    def compact(self, table: str, *, min_files: int = MIN_FILES) -> CompactReport:
+        """Merge small files of `table`, part by part; see `compact.compact_table`."""
+        return compact_table(self.catalog, table, self._merged, min_files)
+
+    def expire_snapshots(self, keep: Collection[int]) -> ExpireReport:
+        """Forget all snapshots but those in `keep` and the newest; see `expire.expire_snapshots`."""
+        return expire_snapshots(self.catalog, keep)
+
+    def delete_scheduled(self, grace: timedelta) -> CleanReport:
+        """Remove the bytes of files that expired longer than `grace` ago."""
+        return delete_scheduled(self.catalog, grace)
+
+    def clean_orphans(self, grace: timedelta) -> CleanReport:
+        """Remove files that nobody cites or writes, older than `grace`; see `expire.clean_orphans`."""
+        return clean_orphans(self.catalog, grace)
+
+    def verify(self) -> Iterator[Problem]:
+        """Yield the files that are missing, truncated or changed; reads everything."""
+        return verify_lake(self.catalog)
+
+    def _merged(self, table: str, part: int | None, positions: tuple[int, int]) -> FileWriter:
+        return self.writer(table, part, positions=positions)
 
     def close(self) -> None:
         """Close the catalog; files being written stay the writers' own."""
