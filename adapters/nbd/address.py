@@ -1,4 +1,4 @@
-"""Where an NBD server listens, and how to reach it. Imports `adapters.errors` only."""
+"""Where an NBD server listens, and how to reach it. Imports `adapters.errors` and this package only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 
 from adapters.errors import SourceInvalid, SourceNotFound, SourceUnavailable
 from adapters.nbd.protocol import DEFAULT_PORT
-
-_MAX_UNIX_PATH_BYTES = 107  # the kernel's sun_path less its final NUL
+from adapters.nbd.wire import MAX_UNIX_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,11 @@ def parse_address(text: str) -> UnixAddress | TcpAddress:
 
 def check_path(address: UnixAddress) -> None:
     """Refuse a path that the kernel cannot take. Raises SourceInvalid."""
-    if len(str(address.path).encode()) > _MAX_UNIX_PATH_BYTES:
+    if len(str(address.path).encode()) > MAX_UNIX_PATH:
         raise SourceInvalid(
             f"{str(address)!r} is no usable socket address",
             code="nbd-address",
-            why=f"a unix socket path has at most {_MAX_UNIX_PATH_BYTES} bytes",
+            why=f"a unix socket path has at most {MAX_UNIX_PATH} bytes",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from adapters.errors import SourceUnavailable
 
+MAX_UNIX_PATH = 107  # bytes: the kernel's sun_path less its final NUL
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -59,15 +60,22 @@ class PlainWire:
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of `data`."""
-        view = memoryview(data)
-        while view:
+        self.send_parts([memoryview(data)], deadline)
+
+    def send_parts(self, parts: list[memoryview], deadline: float) -> None:
+        """Send byte views one behind the other, without joining them."""
+        while parts:
             self._wait_at_most(socket.SO_SNDTIMEO, deadline)
             try:
-                view = view[self.sock.send(view) :]
+                count = self.sock.sendmsg(parts)
             except BlockingIOError:
                 raise stalled() from None
             except OSError as error:
                 raise lost(error.strerror or "") from None
+            while parts and count >= len(parts[0]):
+                count -= len(parts.pop(0))
+            if count:
+                parts[0] = parts[0][count:]
 
     def receive_into(self, buffer: memoryview, deadline: float) -> None:
         """Fill `buffer`."""
