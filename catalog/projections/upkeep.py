@@ -1,0 +1,35 @@
+"""Keeping the index small: few files, no more snapshots than wanted, nothing that no snapshot cites.
+
+May import `storage.lake`. Runs behind a projection, under its lock. Queries under way keep their files for the
+grace period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from catalog.projections.tables import TABLES
+from storage.lake import Lake
+from storage.lake.catalog import LakeSnapshot
+
+COMPACT_FILES = 32
+KEEP_ALL = timedelta(days=1)
+KEEP_DAILY = timedelta(days=90)
+READER_GRACE = timedelta(hours=1)
+ORPHAN_GRACE = timedelta(days=1)
+
+
+def keep_up(lake: Lake) -> None:
+    """Merge small files where there are many; when there were, forget old snapshots and remove dead files too."""
+    reports = [lake.compact(table.name, min_files=COMPACT_FILES) for table in TABLES]
+    if any(report.replaced for report in reports):
+        lake.expire_snapshots(wanted(lake.snapshots(), lake.catalog.clock()))
+        lake.delete_scheduled(READER_GRACE)
+        lake.clean_orphans(ORPHAN_GRACE)
+
+
+def wanted(snapshots: Sequence[LakeSnapshot], now: datetime) -> set[int]:
+    """All of the last day, and the last of each day for 90 days."""
+    last_of_day = {snapshot.at.date(): snapshot.id for snapshot in snapshots if snapshot.at > now - KEEP_DAILY}
+    return {snapshot.id for snapshot in snapshots if snapshot.at > now - KEEP_ALL} | set(last_of_day.values())

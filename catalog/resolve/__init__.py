@@ -1,0 +1,5 @@
+"""Which chunk backs each block of a disk at a restore point: a dense map, from the index or from the events.
+
+May import `catalog.domain`, `catalog.batches`, `catalog.log` and `storage`. A map is derived and never stored
+as truth; the checkpoints beside it are a cache that may be deleted at any time.
+"""

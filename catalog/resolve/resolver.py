@@ -1,0 +1,142 @@
+"""Resolve: the block map of a disk at one of its points, by laying a chain of points over one another.
+
+Imports `catalog.domain` and `storage`. Work goes by segments of blocks, so memory is bounded by what is asked for
+plus one segment. The same map comes out with and without checkpoints, from the index and from the events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from catalog.domain.events import DiskPoint
+from catalog.resolve.blockmap import BlockMap
+from catalog.resolve.checkpoints import Checkpoints, Key
+from catalog.resolve.rows import RowSource, blocks_of
+from storage.errors import Corrupt, Invalid
+
+SEGMENT_BLOCKS = 1 << 20
+CHECKPOINT_EVERY = 30
+CHECKPOINT_ROWS = 1 << 16
+"""A checkpoint is kept only if making it took this many rows: less is read again as fast."""
+CACHE_BYTES = 4 << 30
+
+
+class Resolver:
+    """Maps from one row source; `checkpoints` is the folder of the cache, None for none."""
+
+    def __init__(
+        self,
+        source: RowSource,
+        checkpoints: Path | None = None,
+        *,
+        segment_blocks: int = SEGMENT_BLOCKS,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+        checkpoint_rows: int = CHECKPOINT_ROWS,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._source = source
+        self._cache = None if checkpoints is None else Checkpoints(checkpoints, budget_bytes=cache_bytes)
+        self._segment_blocks = segment_blocks
+        self._every = checkpoint_every
+        self._worth_rows = checkpoint_rows
+
+    def map(
+        self, disk_id: UUID, seq: int, first_block: int = 0, count: int | None = None, digests: bool = True
+    ) -> BlockMap:
+        """The map of `count` blocks (None: to the disk's end), without digests if they are not needed.
+
+        Raises NotFound for an unknown point, Invalid for blocks outside the disk, Corrupt when rows are missing.
+        """
+        chain = self._source.chain(disk_id, seq)
+        total = blocks_of(chain[-1])
+        count = total - first_block if count is None else count
+        if first_block < 0 or count < 0 or first_block + count > total:
+            raise Invalid(f"blocks {first_block}+{count} are not in the disk's {total} blocks", code="block-range")
+        result = BlockMap.blank(first_block, count, digests=digests)
+        kept = 0
+        if self._cache is not None and count:
+            kept = (len(chain) - 1) // self._every * self._every + 1
+            self._from_checkpoints(self._cache, result, chain[:kept])
+        self._replay(result, chain[kept:])
+        return result
+
+    def windows(self, disk_id: UUID, seq: int, digests: bool = True) -> Iterator[BlockMap]:
+        """Yield the maps of the whole disk, segment by segment: bounded memory for a disk of any size."""
+        total = blocks_of(self._source.chain(disk_id, seq)[-1])
+        for start in range(0, total, self._segment_blocks):
+            yield self.map(disk_id, seq, start, min(self._segment_blocks, total - start), digests)
+
+    def _from_checkpoints(self, cache: Checkpoints, result: BlockMap, chain: tuple[DiskPoint, ...]) -> None:
+        """Resolve the point at the chain's end into `result` (blank), a segment at a time."""
+        step = self._segment_blocks
+        for segment in range(result.first_block // step, -(-result.end_block // step)):
+            start, end = max(segment * step, result.first_block), min((segment + 1) * step, result.end_block)
+            view = result.part(start, end - start)
+            if not cache.load(self._key(chain, segment), view):
+                self._rebuild(cache, view, chain, segment)
+
+    def _rebuild(self, cache: Checkpoints, view: BlockMap, chain: tuple[DiskPoint, ...], segment: int) -> None:
+        """Resolve a whole segment at the chain's end, from the best earlier checkpoint, and keep it if worth it."""
+        if sum(point.chunk_rows for point in chain) < self._worth_rows:
+            self._replay(view, chain)
+            return
+        start = segment * self._segment_blocks
+        count = max(0, min(self._segment_blocks, blocks_of(chain[-1]) - start))
+        whole = BlockMap.blank(start, count, digests=view.digests is not None)
+        kept = len(chain) - self._every
+        while kept > 0 and not cache.load(self._key(chain[:kept], segment), whole):
+            kept -= self._every
+        if self._replay(whole, chain[max(kept, 0) :]) >= self._worth_rows:
+            cache.publish(self._key(chain, segment), whole)
+        _copy(whole, view)
+
+    def _replay(self, view: BlockMap, points: Sequence[DiskPoint]) -> int:
+        """Lay the points over `view`; return how many rows that took."""
+        known = {point.seq: point for point in points}
+        rows = dict.fromkeys(known, 0)
+        current = None
+        for delta in self._source.deltas(points, view.first_block, view.count, digests=view.digests is not None):
+            if delta.seq != current:
+                current = delta.seq
+                view.clear(blocks_of(known[current]), view.end_block)
+            rows[current] += len(delta.rows)
+            view.apply(delta.rows, delta.zeros)
+        for seq, found in rows.items():
+            _check_rows(view, known[seq], found)
+        return sum(rows.values())
+
+    def _key(self, chain: tuple[DiskPoint, ...], segment: int) -> Key:
+        fingerprint = hashlib.sha256(str(self._segment_blocks).encode())
+        for point in chain:
+            fingerprint.update(f"{point.seq} {point.run_id} {point.size_bytes} {point.chunk_bytes} ".encode())
+            fingerprint.update(point.merkle_root)
+        return Key(chain[-1].disk_id, chain[-1].seq, segment, fingerprint.digest())
+
+
+def _check_rows(view: BlockMap, point: DiskPoint, found: int) -> None:
+    """A map of the whole disk must meet every row of the point."""
+    whole = view.first_block == 0 and view.end_block >= blocks_of(point)
+    if whole and found != point.chunk_rows:
+        raise Corrupt(
+            f"point {point.seq} of disk {point.disk_id} has {point.chunk_rows} rows, {found} were found",
+            code="rows-missing",
+            hint="rebuild the index",
+        )
+
+
+def _copy(whole: BlockMap, view: BlockMap) -> None:
+    """Copy what both cover; `view` stays blank behind the end of `whole`."""
+    inside = max(0, min(view.count, whole.end_block - view.first_block))
+    if not inside:
+        return
+    source = whole.part(view.first_block, inside)
+    numbers = view.packs.numbers(tuple(whole.packs.ids))
+    if len(numbers):
+        view.pack_index[:inside] = numbers[source.pack_index]
+    view.offsets[:inside] = source.offsets
+    view.stored[:inside] = source.stored
+    if view.digests is not None and source.digests is not None:
+        view.digests[:inside] = source.digests

@@ -1,0 +1,4 @@
+"""SQL over the index: documented views, and a runner that lets a statement read them and nothing else.
+
+May import `catalog.projections.tables` and `storage`.
+"""
