@@ -113,8 +113,8 @@ def decode_extents(batch: bytes) -> Extents:
 def batch_leaf(event: Batch) -> bytes:
     """The leaf of a batch in its disk point's Merkle tree.
 
-    SHA-256 over 0x00 and, each behind its length as 8 bytes, big-endian: event name, run id, disk id, the six
-    header numbers as text with a space between them (seq, schema_id, rows, first, last), and the batch.
+    SHA-256 over 0x00 and, each behind its length as 8 bytes, big-endian: event name, run id, disk id, the
+    numbers seq, schema_id, rows, first and last as text with spaces between them, and the batch.
     """
     numbers = f"{event.seq} {event.schema_id} {event.rows} {event.first} {event.last}"
     leaf = sha256(b"\x00")
@@ -142,12 +142,12 @@ def _read(schema: Any, batch: bytes) -> Any:
         with pa.ipc.open_stream(pa.py_buffer(batch)) as reader:
             if not reader.schema.equals(schema):
                 raise _corrupt("batch-schema", f"it holds {reader.schema.to_string()}")
-            table = reader.read_next_batch()
+            table, *more = reader
             table.validate()
-    except (pa.ArrowException, StopIteration, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _corrupt("batch-unreadable", str(error)) from error
-    if table.num_rows > MAX_ROWS:
-        raise _corrupt("batch-rows", f"{table.num_rows} rows are more than {MAX_ROWS}")
+    if more or table.num_rows > MAX_ROWS:
+        raise _corrupt("batch-rows", f"{1 + len(more)} record batches, the first of {table.num_rows} rows")
     if any(column.null_count for column in table.columns):
         raise _corrupt("batch-nulls", "values are missing")
     return table
@@ -181,7 +181,8 @@ Problem = tuple[str, str] | None
 
 def _chunk_problem(rows: ChunkRows) -> Problem:
     count = len(rows)
-    if not len(rows.digests) == len(rows.pack_index) == len(rows.offsets) == len(rows.stored) == count:
+    lengths = {len(rows.pack_index), len(rows.offsets), len(rows.stored)}
+    if lengths != {count} or rows.digests.shape != (count, DIGEST_BYTES):
         return "batch-lengths", "columns differ in length"
     if count > MAX_ROWS or len(rows.packs) > MAX_PACKS:
         return "batch-rows", f"{count} rows in {len(rows.packs)} packs are too many"
