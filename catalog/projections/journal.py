@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from catalog.domain import events
-from catalog.domain.events import Batch, DiskSealed, Event, MachineSeen, RestorePointCommitted, topic_of
+from catalog.domain.events import Batch, DiskSealed, Event, topic_of
 
 Row = dict[str, object]
 
@@ -27,7 +27,12 @@ IN_RUN_STREAMS: tuple[type[Event], ...] = (
     events.BackupFailed,
     events.BackupInterrupted,
 )
-IN_MACHINE_STREAMS: tuple[type[Event], ...] = (MachineSeen, RestorePointCommitted)
+IN_MACHINE_STREAMS: tuple[type[Event], ...] = (
+    events.MachineSeen,
+    events.RunOpened,
+    events.RunClosed,
+    events.RestorePointCommitted,
+)
 
 
 def entry(event: Event, position: int, state_bytes: int) -> Iterator[tuple[str, Row]]:

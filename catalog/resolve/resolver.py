@@ -7,7 +7,9 @@ plus one segment. The same map comes out with and without checkpoints, from the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -22,10 +24,14 @@ CHECKPOINT_EVERY = 30
 CHECKPOINT_ROWS = 1 << 16
 """A checkpoint is kept only if making it took this many rows: less is read again as fast."""
 CACHE_BYTES = 4 << 30
+RECENT_SEGMENTS = 2
 
 
 class Resolver:
-    """Maps from one row source; `checkpoints` is the folder of the cache, None for none."""
+    """Maps from one row source; `checkpoints` is the folder of the cache, None for none.
+
+    Maps may share memory: do not write into them. Safe to use from several threads.
+    """
 
     def __init__(
         self,
@@ -42,6 +48,8 @@ class Resolver:
         self._segment_blocks = segment_blocks
         self._every = checkpoint_every
         self._worth_rows = checkpoint_rows
+        self._lock = threading.Lock()
+        self._segments: OrderedDict[tuple[UUID, int, int, bool], BlockMap] = OrderedDict()
 
     def map(
         self, disk_id: UUID, seq: int, first_block: int = 0, count: int | None = None, digests: bool = True
@@ -55,6 +63,30 @@ class Resolver:
         count = total - first_block if count is None else count
         if first_block < 0 or count < 0 or first_block + count > total:
             raise Invalid(f"blocks {first_block}+{count} are not in the disk's {total} blocks", code="block-range")
+        segment = first_block // self._segment_blocks
+        start = segment * self._segment_blocks
+        end = min(start + self._segment_blocks, total)
+        if count < end - start and first_block + count <= end:
+            key = (disk_id, seq, segment, digests)
+            return self._recent(key, lambda: self._resolve(chain, start, end - start, digests)).part(first_block, count)
+        return self._resolve(chain, first_block, count, digests)
+
+    def windows(self, disk_id: UUID, seq: int, digests: bool = True) -> Iterator[BlockMap]:
+        """Yield the maps of the whole disk, segment by segment: bounded memory for a disk of any size."""
+        total = blocks_of(self._source.chain(disk_id, seq)[-1])
+        for start in range(0, total, self._segment_blocks):
+            yield self.map(disk_id, seq, start, min(self._segment_blocks, total - start), digests)
+
+    def _recent(self, key: tuple[UUID, int, int, bool], resolve: Callable[[], BlockMap]) -> BlockMap:
+        """Whole segments that small windows were cut from lately: the next window is likely to be beside."""
+        with self._lock:
+            found = self._segments.pop(key, None) or resolve()
+            self._segments[key] = found
+            while len(self._segments) > RECENT_SEGMENTS:
+                self._segments.popitem(last=False)
+            return found
+
+    def _resolve(self, chain: tuple[DiskPoint, ...], first_block: int, count: int, digests: bool) -> BlockMap:
         result = BlockMap.blank(first_block, count, digests=digests)
         kept = 0
         if self._cache is not None and count:
@@ -62,12 +94,6 @@ class Resolver:
             self._from_checkpoints(self._cache, result, chain[:kept])
         self._replay(result, chain[kept:])
         return result
-
-    def windows(self, disk_id: UUID, seq: int, digests: bool = True) -> Iterator[BlockMap]:
-        """Yield the maps of the whole disk, segment by segment: bounded memory for a disk of any size."""
-        total = blocks_of(self._source.chain(disk_id, seq)[-1])
-        for start in range(0, total, self._segment_blocks):
-            yield self.map(disk_id, seq, start, min(self._segment_blocks, total - start), digests)
 
     def _from_checkpoints(self, cache: Checkpoints, result: BlockMap, chain: tuple[DiskPoint, ...]) -> None:
         """Resolve the point at the chain's end into `result` (blank), a segment at a time."""

@@ -2,3 +2,5 @@
 
 May import `catalog.projections.tables` and `storage`.
 """
+
+from catalog.sql.runner import run_sql as run_sql

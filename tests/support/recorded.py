@@ -150,9 +150,7 @@ class Author:
         )
 
     def _batches(self, run: UUID, disk_id: UUID, seq: int, change: Change) -> Iterator[Batch]:
-        version = 0
-        for kind, rows, first, last, encoded in self._encoded(change):
-            version += 1
+        for version, (kind, rows, first, last, encoded) in enumerate(self._encoded(change), start=1):
             yield kind(
                 originator_id=ids.batch_stream(run, disk_id),
                 originator_version=version,

@@ -1,0 +1,68 @@
+"""Which machines, disks and restore points there are, from the event log alone: for when there is no index.
+
+Imports `catalog.domain`, `catalog.log` and `storage.errors`. The first question reads the whole log, later ones
+what was recorded since.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from catalog.domain.events import MachineSeen, RestorePointCommitted
+from catalog.domain.machine import MachineState, RestorePoint
+from catalog.log import EventLog
+from storage.errors import NotFound
+
+
+class LogDirectory:
+    """Who is where in the log."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._position = 0
+        self._machines: dict[UUID, None] = {}
+        self._machine_of_disk: dict[UUID, UUID] = {}
+        self._machine_of_point: dict[UUID, UUID] = {}
+
+    def machines(self) -> list[MachineState]:
+        """All machines, in the order in which they were first seen."""
+        self._read_on()
+        states = (self.machine(machine_id) for machine_id in self._machines)
+        return [state for state in states if state is not None]
+
+    def machine(self, machine_id: UUID) -> MachineState | None:
+        """One machine, None if it was never seen."""
+        return MachineState.fold(self._log.stream(machine_id))
+
+    def machine_of(self, disk_id: UUID) -> UUID:
+        """The machine of a disk. Raises NotFound."""
+        if disk_id not in self._machine_of_disk:
+            self._read_on()
+        if disk_id not in self._machine_of_disk:
+            raise NotFound(f"no machine has disk {disk_id}", code="disk-unknown")
+        return self._machine_of_disk[disk_id]
+
+    def points(self) -> list[UUID]:
+        """The identifiers of all restore points, in the order of the log."""
+        self._read_on()
+        return list(self._machine_of_point)
+
+    def point(self, restore_point_id: UUID) -> RestorePoint:
+        """One restore point. Raises NotFound."""
+        self._read_on()
+        machine_id = self._machine_of_point.get(restore_point_id)
+        state = None if machine_id is None else self.machine(machine_id)
+        if state is None:
+            raise NotFound(f"there is no restore point {restore_point_id}", code="restore-point-unknown")
+        return state.restore_point(restore_point_id)
+
+    def _read_on(self) -> None:
+        for recorded in self._log.follow(self._position):
+            event = recorded.event
+            if isinstance(event, MachineSeen):
+                self._machines.setdefault(event.originator_id)
+                self._machine_of_disk.update({disk.disk_id: event.originator_id for disk in event.disks})
+            elif isinstance(event, RestorePointCommitted):
+                self._machine_of_point[event.restore_point_id] = event.originator_id
+                self._machine_of_disk.update({disk.disk_id: event.originator_id for disk in event.disks})
+            self._position = recorded.position
