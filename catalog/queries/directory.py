@@ -21,7 +21,6 @@ class LogDirectory:
         self._log = log
         self._position = 0
         self._machines: dict[UUID, None] = {}
-        self._machine_of_disk: dict[UUID, UUID] = {}
         self._machine_of_point: dict[UUID, UUID] = {}
 
     def machines(self) -> list[MachineState]:
@@ -33,14 +32,6 @@ class LogDirectory:
     def machine(self, machine_id: UUID) -> MachineState | None:
         """One machine, None if it was never seen."""
         return MachineState.fold(self._log.stream(machine_id))
-
-    def machine_of(self, disk_id: UUID) -> UUID:
-        """The machine of a disk. Raises NotFound."""
-        if disk_id not in self._machine_of_disk:
-            self._read_on()
-        if disk_id not in self._machine_of_disk:
-            raise NotFound(f"no machine has disk {disk_id}", code="disk-unknown")
-        return self._machine_of_disk[disk_id]
 
     def points(self) -> list[UUID]:
         """The identifiers of all restore points, in the order of the log."""
@@ -61,8 +52,6 @@ class LogDirectory:
             event = recorded.event
             if isinstance(event, MachineSeen):
                 self._machines.setdefault(event.originator_id)
-                self._machine_of_disk.update({disk.disk_id: event.originator_id for disk in event.disks})
             elif isinstance(event, RestorePointCommitted):
                 self._machine_of_point[event.restore_point_id] = event.originator_id
-                self._machine_of_disk.update({disk.disk_id: event.originator_id for disk in event.disks})
             self._position = recorded.position

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from catalog.batches import decode_chunks, decode_zeros
@@ -15,20 +15,17 @@ from storage.chunks.rows import ChunkRows, ZeroRuns, empty_rows
 
 
 class EventRows:
-    """Disks, read from the streams of their machines and the batch streams of their points.
+    """The disks of one machine, read from its stream and the batch streams of its points."""
 
-    `machine_of` tells the machine of a disk, and raises NotFound if there is none.
-    """
-
-    def __init__(self, log: EventLog, machine_of: Callable[[UUID], UUID]) -> None:
+    def __init__(self, log: EventLog, machine_id: UUID) -> None:
         self._log = log
-        self._machine_of = machine_of
+        self._machine_id = machine_id
 
     def chain(self, disk_id: UUID, seq: int) -> tuple[DiskPoint, ...]:
         """The full and every point after it up to `seq`, oldest first. Raises NotFound, Corrupt."""
         points = {
             disk.seq: disk
-            for event in self._log.stream(self._machine_of(disk_id))
+            for event in self._log.stream(self._machine_id)
             if isinstance(event, RestorePointCommitted)
             for disk in event.disks
             if disk.disk_id == disk_id

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from catalog.batches import SCHEMA_ID, batch_leaf, encode_chunks, encode_extents, encode_zeros
 from catalog.domain import events, ids
-from catalog.domain.events import Batch, DiskPoint, DiskSeen, Event, MachineSeen, RestorePointCommitted
+from catalog.domain.events import (
+    Batch,
+    DiskPoint,
+    DiskSeen,
+    Event,
+    MachineSeen,
+    RestorePointCommitted,
+    RunClosed,
+    RunOpened,
+)
 from catalog.log import EventLog
 from catalog.merkle import merkle_root
 from storage.chunks.rows import ChunkRows, ZeroRuns, empty_rows
@@ -57,7 +66,7 @@ class Author:
         self.batch_rows = batch_rows
         self._minutes = 0
         self._runs = 0
-        self._last: dict[tuple[UUID, UUID], DiskPoint] = {}
+        self._last: dict[UUID, DiskPoint] = {}
 
     def now(self) -> datetime:
         """The next minute."""
@@ -98,6 +107,7 @@ class Author:
     def backup(self, machine_id: UUID, changes: Mapping[str, Change], *, name: str = "vm", commit: bool = True) -> UUID:
         """Record a run with its batches, and unless told otherwise its restore point; return the point's id."""
         run = self.run_id()
+        self.save(machine_id, RunOpened, run_id=run, label=f"holdfast-{run}")
         points = tuple(self.disk(run, ids.disk_id(machine_id, key), change) for key, change in changes.items())
         point_id = uuid5(run, "restore point")
         if commit:
@@ -113,12 +123,13 @@ class Author:
                 consistency="crash",
                 disks=points,
             )
-            self._last.update({(machine_id, point.disk_id): point for point in points})
+            self._last.update({point.disk_id: point for point in points})
+        self.save(machine_id, RunClosed, run_id=run, outcome="completed" if commit else "interrupted")
         return point_id
 
     def disk(self, run: UUID, disk_id: UUID, change: Change) -> DiskPoint:
         """Record the batches of one disk; return what seals them."""
-        last = next((point for (_, disk), point in self._last.items() if disk == disk_id), None)
+        last = self._last.get(disk_id)
         seq = last.seq + 1 if last else 1
         full = change.full or last is None
         leaves = []
