@@ -85,7 +85,7 @@ class FileWriter:
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         try:
             table = table.select(self._schema.names).cast(self._schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        except (ValueError, pa.ArrowNotImplementedError, KeyError) as error:
             raise Invalid(f"these are no rows of {self._spec.name}", code="bad-rows", why=str(error)) from error
         self.rows += table.num_rows
         self._pending.append(table)
