@@ -1,0 +1,97 @@
+"""A running QEMU's disks: what the guest's devices are attached to, and how to name it for ever.
+
+Imports `adapters.port` and this package's `qmp` and `views`.
+
+- A disk's key is the first of: the device's own id, the -drive's id, the device's place in the machine. All
+  come from the command line, so they survive a restart of the same configuration; node names do not (libvirt
+  counts them), and a block job hides them.
+- Its identity is a digest of the image's file name (which may hold a credential, hence the digest). A file
+  that was swapped in place keeps it, and is found out by its bitmap: bitmaps live in the image or die with
+  the process, so another image does not have ours.
+- Media that the guest can only read, and empty drives, are no disks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from adapters.port import DiskFact, Exclusion
+from adapters.qemu.qmp import Qmp
+from adapters.qemu.views import BlockDevice, Child, Node
+
+GRANULARITY_BYTES = 65536
+_FILTERS_OF_JOBS = frozenset({"copy-before-write", "mirror_top", "commit_top"})
+_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")
+_DEVICE = re.compile(r"/machine/peripheral/([^/]+)")
+
+PASS_THROUGH = Exclusion(
+    reason="the guest's SCSI commands go to the device unseen by QEMU",
+    way_out="Attach the device as scsi-hd or virtio-blk instead of scsi-block or scsi-generic.",
+)
+VHOST = Exclusion(
+    reason="another process serves this disk (vhost)",
+    way_out="Back it up where it is served, such as a qemu-storage-daemon, or attach it as virtio-blk.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveDisk:
+    """A disk and the node that carries it now; `node` is None when it is excluded."""
+
+    fact: DiskFact
+    node: Node | None = None
+
+    @property
+    def in_job(self) -> bool:
+        """Whether a block job has put its filter above the disk, so that the node is not the disk's own."""
+        return self.node is not None and self.node.drv in _FILTERS_OF_JOBS
+
+
+def list_disks(qmp: Qmp) -> list[LiveDisk]:
+    """Ask QEMU for its disks, those that cannot be protected included."""
+    types = dict(_device_types(qmp))
+    disks = [_disk(block, types) for block in qmp.query("query-block", list[BlockDevice])]
+    vhosts = [_excluded(_key_of_path(path), VHOST) for path, kind in types.items() if kind.startswith("vhost-")]
+    return sorted((disk for disk in (*disks, *vhosts) if disk is not None), key=lambda disk: disk.fact.key)
+
+
+def _device_types(qmp: Qmp) -> Iterator[tuple[str, str]]:
+    for container in _CONTAINERS:
+        for child in qmp.query("qom-list", list[Child], {"path": container}):
+            if child.type.startswith("child<"):
+                yield f"{container}/{child.name}", child.type[len("child<") : -1]
+
+
+def _disk(block: BlockDevice, types: dict[str, str]) -> LiveDisk | None:
+    node = block.inserted
+    if node is None or node.ro:
+        return None
+    key = disk_key(block)
+    if types.get(_qom_path(block.qdev), "") in ("scsi-block", "scsi-generic"):
+        return _excluded(key, PASS_THROUGH, node.image.virtual_size)
+    identity = "file-" + hashlib.sha256(node.file.encode()).hexdigest()[:32]
+    return LiveDisk(DiskFact(key, key, node.image.virtual_size, identity, "bitmap", GRANULARITY_BYTES), node)
+
+
+def disk_key(block: BlockDevice) -> str:
+    """Name a disk by what its owner named, device or drive, else by its place."""
+    if block.qdev and not block.qdev.startswith("/"):
+        return block.qdev
+    own = _DEVICE.match(block.qdev)
+    return own[1] if own else block.device or _key_of_path(block.qdev)
+
+
+def _qom_path(qdev: str) -> str:
+    """The device's path in a container; a virtio device is the parent of the backend that QEMU names."""
+    return (qdev if qdev.startswith("/") else f"{_CONTAINERS[0]}/{qdev}").removesuffix("/virtio-backend")
+
+
+def _key_of_path(path: str) -> str:
+    return path.removeprefix("/machine/").removesuffix("/virtio-backend").removeprefix("peripheral/")
+
+
+def _excluded(key: str, exclusion: Exclusion, size_bytes: int = 0) -> LiveDisk:
+    return LiveDisk(DiskFact(key, key, size_bytes, f"device-{key}", "bitmap", GRANULARITY_BYTES, exclusion))

@@ -1,0 +1,18 @@
+"""Waiting for something that another process does, with an end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str, *, seconds: float = 30.0) -> T:
+    """Call `look` until it returns something true; fail when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.01)
+    return found
