@@ -326,13 +326,14 @@ class RestorePointVerified(Event, frozen=True, kw_only=True):
 
 
 class RestoreStarted(Event, frozen=True, kw_only=True):
-    """A disk is about to be written to a file."""
+    """A disk is about to be written to a file. `fallback_cause`: why the index did not resolve it."""
 
     machine_id: UUID
     restore_point_id: UUID
     disk_id: UUID
     format: str
     without_index: bool
+    fallback_cause: str | None = None
 
 
 class RestoreCompleted(Event, frozen=True, kw_only=True):

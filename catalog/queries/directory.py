@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from catalog.domain.events import MachineSeen, RestorePointCommitted
+from catalog.domain.events import MachineSeen, RestorePointCommitted, SourceAdded
 from catalog.domain.machine import MachineState, RestorePoint
 from catalog.log import EventLog
 from storage.errors import NotFound
@@ -20,8 +20,14 @@ class LogDirectory:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._position = 0
+        self._sources: dict[UUID, None] = {}
         self._machines: dict[UUID, None] = {}
         self._machine_of_point: dict[UUID, UUID] = {}
+
+    def sources(self) -> list[UUID]:
+        """The identifiers of all sources, in the order in which they were first added."""
+        self._read_on()
+        return list(self._sources)
 
     def machines(self) -> list[MachineState]:
         """All machines, in the order in which they were first seen."""
@@ -52,6 +58,8 @@ class LogDirectory:
             event = recorded.event
             if isinstance(event, MachineSeen):
                 self._machines.setdefault(event.originator_id)
+            elif isinstance(event, SourceAdded):
+                self._sources.setdefault(event.originator_id)
             elif isinstance(event, RestorePointCommitted):
                 self._machine_of_point[event.restore_point_id] = event.originator_id
             self._position = recorded.position

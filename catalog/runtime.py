@@ -1,0 +1,145 @@
+"""The open catalog: log, index and what resolves from them, built for one home.
+
+May import `catalog` and `storage`. The log is the truth; the index is opened on first use, so that work which
+does not need it goes on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+from catalog.domain.machine import MachineState, RestorePoint
+from catalog.domain.source import SourceState
+from catalog.home import Home, RepositoryConfig
+from catalog.log import EventLog
+from catalog.projections.projector import Projector
+from catalog.projections.tables import TABLES
+from catalog.queries import LogDirectory, pick_machine, pick_point
+from catalog.resolve.from_events import EventRows
+from catalog.resolve.from_lake import LakeRows
+from catalog.resolve.resolver import Resolver
+from storage.errors import HoldfastError, NotFound
+from storage.lake import Lake
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of the product: aware UTC."""
+    return datetime.now(UTC)
+
+
+def create_lake(home: Home, clock: Clock = utc_now) -> None:
+    """Lay out an empty index."""
+    Lake.create(home.lake_dir, TABLES, clock=clock).close()
+
+
+class Catalog:
+    """Everything that questions need."""
+
+    def __init__(self, home: Home, config: RepositoryConfig, log: EventLog, clock: Clock) -> None:
+        self.home = home
+        self.config = config
+        self.log = log
+        self._clock = clock
+        self._lake: Lake | None = None
+        self._directory = LogDirectory(log)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, home: Home, *, clock: Clock = utc_now) -> Iterator[Catalog]:
+        """Open a home for the length of a block. Raises NotFound, Invalid (newer), Corrupt."""
+        config = home.read_config()
+        with closing(EventLog.open(home.event_file)) as log:
+            catalog = cls(home, config, log, clock)
+            try:
+                yield catalog
+            finally:
+                catalog.close_index()
+
+    @property
+    def lake(self) -> Lake:
+        """The index as it is, which may be behind the log."""
+        if self._lake is None:
+            self._lake = Lake.open(self.home.lake_dir, TABLES, clock=self._clock)
+        return self._lake
+
+    def close_index(self) -> None:
+        """Close the index; the next use opens it again."""
+        if self._lake is not None:
+            self._lake.close()
+            self._lake = None
+
+    def catch_up(self) -> int:
+        """Bring the index up to the log; return its position."""
+        return Projector(self.log, self.lake).catch_up()
+
+    def rebuild_index(self) -> int:
+        """Drop the index, whatever state it is in, and make it anew from the log."""
+        self.close_index()
+        Lake.drop(self.home.lake_dir)
+        create_lake(self.home, self._clock)
+        return self.catch_up()
+
+    def index_trouble(self) -> str | None:
+        """Say why the index cannot be used now; None when it is up to the log."""
+        try:
+            position = self.catch_up()
+        except HoldfastError as error:
+            return str(error)
+        behind = self.log.position() - position
+        return f"the index is {behind} events behind the log" if behind > 0 else None
+
+    def index_problems(self) -> list[str]:
+        """Read every file of the index; return what is wrong with them."""
+        return [f"{problem.path.name}: {problem.why} ({problem.code})" for problem in self.lake.verify()]
+
+    def index_resolver(self) -> Resolver:
+        """Block maps from the index."""
+        return Resolver(LakeRows(self.lake), self.home.checkpoint_dir)
+
+    def log_resolver(self, machine_id: UUID) -> Resolver:
+        """Block maps of one machine's disks from the log alone."""
+        return Resolver(EventRows(self.log, machine_id), self.home.checkpoint_dir)
+
+    def machine(self, machine_id: UUID) -> MachineState | None:
+        """One machine as its events have it."""
+        return MachineState.fold(self.log.stream(machine_id))
+
+    def machines(self) -> list[MachineState]:
+        """All machines, from the log."""
+        return self._directory.machines()
+
+    def machine_named(self, text: str) -> MachineState:
+        """The machine called NAME, SOURCE/NAME or by its identifier. Raises NotFound; Invalid if several are."""
+        return pick_machine(text, self.machines())
+
+    def points(self) -> list[RestorePoint]:
+        """All restore points, the oldest first."""
+        found = [point for state in self.machines() for point in state.restore_points]
+        return sorted(found, key=lambda point: (point.recorded_at, point.restore_point_id))
+
+    def find_point(self, text: str) -> RestorePoint:
+        """The restore point that `text` names: the start of its identifier, `latest`, or `latest:MACHINE`.
+
+        Answered from the log, so that it works without the index. Raises NotFound, Invalid.
+        """
+        head, _, machine = text.partition(":")
+        if head == "latest":
+            points = list(self.machine_named(machine).restore_points) if machine else self.points()
+            if not points:
+                raise NotFound("there is no restore point yet", code="restore-point-unknown", hint="holdfast backup")
+            return points[-1]
+        return self._directory.point(pick_point(text, self._directory.points()))
+
+    def sources(self) -> list[SourceState]:
+        """All sources, removed ones included, in the order in which they were added."""
+        found = [self.source(source_id) for source_id in self._directory.sources()]
+        return [state for state in found if state is not None]
+
+    def source(self, source_id: UUID) -> SourceState | None:
+        """One source as its events have it."""
+        return SourceState.fold(self.log.stream(source_id))

@@ -1,0 +1,81 @@
+"""`holdfast source`: where machines come from.
+
+Imports `ingest.sources`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catalog.cli.app import JsonOption, app, home_of
+from catalog.cli.output import print_record, print_rows, say
+from ingest.inventory import discover
+from ingest.sources import add_source, connected, remove_source
+from ingest.wiring import opened
+
+source_app = typer.Typer(help="Where machines come from.", no_args_is_help=True)
+app.add_typer(source_app, name="source")
+
+
+@source_app.command("add")
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What to call the source.")],
+    kind: Annotated[str, typer.Option(help="image or qemu.")],
+    path: Annotated[Path | None, typer.Option(help="image: the directory of images.")] = None,
+    qmp: Annotated[Path | None, typer.Option(help="qemu: its QMP socket.")] = None,
+    ga: Annotated[Path | None, typer.Option(help="qemu: the guest agent's socket, to quiesce file systems.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a source, after it answered, and list its machines."""
+    settings = {
+        key: str(value.expanduser().absolute())
+        for key, value in {"path": path, "qmp": qmp, "ga": ga}.items()
+        if value is not None
+    }
+    with opened(home_of(context)) as services:
+        add_source(services, name, kind, settings)
+        with connected(services, name) as source:
+            found = discover(services, name, source)
+        services.catalog.catch_up()
+    rows = [
+        {"machine": fact.name, "disks": len(fact.disks), "size_bytes": sum(disk.size_bytes for disk in fact.disks)}
+        for fact, _ in found
+    ]
+    print_rows(rows, ["machine", "disks", "size_bytes"], as_json=as_json)
+
+
+@source_app.command("list")
+def list_sources(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the sources."""
+    with opened(home_of(context)) as services:
+        rows = [
+            {"source": state.name, "kind": state.kind, "settings": dict(state.settings)}
+            for state in services.catalog.sources()
+            if not state.removed
+        ]
+    print_rows(rows, ["source", "kind", "settings"], as_json=as_json)
+
+
+@source_app.command("check")
+def check(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
+    """Ask a source whether a backup could begin."""
+    with opened(home_of(context)) as services, connected(services, name) as source:
+        fact = source.check()
+    print_record({"source": name, **asdict(fact)}, as_json=as_json)
+
+
+@source_app.command("remove")
+def remove(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
+    """Stop backing a source up; its restore points stay."""
+    with opened(home_of(context)) as services:
+        remove_source(services, name)
+        services.catalog.catch_up()
+    if as_json:
+        print_record({"source": name, "removed": True}, as_json=True)
+    else:
+        say(f"{name} is removed; its restore points stay")

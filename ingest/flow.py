@@ -1,0 +1,246 @@
+"""Backing up one machine: the steps, in the order that a crash at any point can be cleaned up after.
+
+Imports all packages; written against `adapters.port` alone. An intent is recorded before each effect at
+the source; nothing is visible before RestorePointCommitted; the bases of the last point stay good until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from adapters.errors import AdapterError
+from adapters.port import DiskSnapshot, MachineFact, Snapshot, SnapshotRequest, Source
+from catalog.domain import events as ev
+from catalog.domain.ids import disk_id as disk_id_of
+from catalog.domain.machine import MachineState
+from ingest.cleanup import close_dead_runs, release
+from ingest.diskrun import DiskRun
+from ingest.plan import Full, Plan, after_snapshot, base_token, plan_disk
+from ingest.progress import Progress
+from ingest.streams import StreamWriter
+from ingest.wiring import Services
+from storage.errors import HoldfastError, Invalid
+
+
+class Interrupted(Exception):
+    """A signal ended the run early; its packs are kept and the next run reuses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What one run of one machine came to."""
+
+    restore_point_id: UUID
+    machine: str
+    result: ev.Result
+    recorded_at: datetime
+    consistency: str
+    disks: tuple[ev.DiskPoint, ...]
+    left_out: tuple[ev.DiskLeftOut, ...]
+    warnings: tuple[str, ...]
+
+
+class MachineBackup:
+    """One run: construct, then call `run` once, holding the machine's lock."""
+
+    def __init__(
+        self,
+        services: Services,
+        source: Source,
+        fact: MachineFact,
+        state: MachineState,
+        *,
+        full_requested: bool,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._services = services
+        self._source = source
+        self._fact = fact
+        self._state = state
+        self._full_requested = full_requested
+        self._progress = progress
+        self._stop = stop
+        self._run_id = services.new_id()
+        self._label = f"holdfast-{self._run_id.hex}"
+        self._machine = StreamWriter(services.log, state.machine_id, services.clock)
+        self._events = StreamWriter(services.log, self._run_id, services.clock)
+        self._warnings: list[str] = []
+
+    def run(self) -> BackupReport:
+        """Take the backup. On failure the source and its change tracking are as before, and the run says why."""
+        self._open()
+        try:
+            return self._steps()
+        except Interrupted:
+            self._events.resync()
+            self._close(
+                "interrupted",
+                self._events.make(ev.BackupInterrupted, machine_id=self._state.machine_id, cause="signal"),
+            )
+            raise
+        except (HoldfastError, AdapterError) as error:
+            self._fail(error.kind, error.code, str(error))
+            raise
+        except OSError as error:
+            self._fail("limit" if error.errno == 28 else "unavailable", "os-error", str(error))
+            raise
+
+    def _open(self) -> None:
+        self._services.log.save(
+            self._machine.make(ev.RunOpened, run_id=self._run_id, label=self._label),
+            self._events.make(
+                ev.BackupStarted,
+                machine_id=self._state.machine_id,
+                source=self._state.source,
+                machine=self._fact.name,
+                label=self._label,
+                full_requested=self._full_requested,
+            ),
+        )
+
+    def _close(self, outcome: str, *events: ev.Event) -> None:
+        self._services.log.save(*events, self._machine.make(ev.RunClosed, run_id=self._run_id, outcome=outcome))
+
+    def _fail(self, kind: str, code: str, why: str) -> None:
+        self._machine.resync()
+        self._events.resync()
+        self._close(
+            "failed",
+            self._events.make(ev.BackupFailed, machine_id=self._state.machine_id, kind=kind, code=code, why=why),
+        )
+
+    def _steps(self) -> BackupReport:
+        self._clean_leftovers()
+        plans, left_out = self._plan()
+        snapshot = self._snapshot(plans)
+        committed = False
+        try:
+            points = self._copy_disks(snapshot, plans)
+            snapshot.confirm()
+            report = self._commit(snapshot, points, left_out)
+            committed = True
+        finally:
+            self._release(snapshot, committed=committed)
+        self._close("completed")
+        return report
+
+    def _clean_leftovers(self) -> None:
+        close_dead_runs(self._services, self._machine, self._state)
+        for leftover in self._source.reconcile(self._fact, self._state.base_tokens()):
+            self._events.append(
+                ev.LeftoverCleaned, machine_id=self._state.machine_id, what=leftover.what, action=leftover.action
+            )
+            self._warnings.append(f"cleaned up: {leftover.what} ({leftover.action})")
+        self._warnings.extend(self._services.adopt_packs())
+
+    def _plan(self) -> tuple[dict[str, Plan], tuple[ev.DiskLeftOut, ...]]:
+        plans, left_out = {}, []
+        for disk in self._fact.disks:
+            identifier = disk_id_of(self._state.machine_id, disk.key)
+            if disk.exclusion is not None:
+                left_out.append(
+                    ev.DiskLeftOut(
+                        disk_id=identifier,
+                        label=disk.label,
+                        reason=disk.exclusion.reason,
+                        way_out=disk.exclusion.way_out,
+                    )
+                )
+                continue
+            plans[disk.key] = plan_disk(
+                disk,
+                self._state.base_point(identifier),
+                full_requested=self._full_requested,
+                chunk_bytes=self._services.config.chunk_bytes,
+            )
+        if not plans:
+            raise Invalid(
+                f"{self._fact.name} has no disk that can be backed up",
+                code="no-disks",
+                why="; ".join(f"{disk.label}: {disk.reason}" for disk in left_out) or "it has no disks",
+                hint="; ".join(disk.way_out for disk in left_out),
+            )
+        return plans, tuple(left_out)
+
+    def _snapshot(self, plans: Mapping[str, Plan]) -> Snapshot:
+        machine_id = self._state.machine_id
+        disks = tuple(disk_id_of(machine_id, key) for key in plans)
+        self._events.append(
+            ev.SnapshotRequested, machine_id=machine_id, label=self._label, disks=disks, consistency="crash"
+        )
+        bases = {key: base_token(plan) for key, plan in plans.items()}
+        snapshot = self._source.snapshot(self._fact, SnapshotRequest(label=self._label, bases=bases))
+        self._events.append(
+            ev.SnapshotCreated,
+            machine_id=machine_id,
+            label=self._label,
+            consistency=snapshot.consistency,
+            fallback_cause=snapshot.fallback_cause,
+        )
+        return snapshot
+
+    def _copy_disks(self, snapshot: Snapshot, plans: Mapping[str, Plan]) -> list[ev.DiskPoint]:
+        points = []
+        for key, planned in plans.items():
+            frozen = snapshot.disks[key]
+            points.append(self._copy_disk(frozen, after_snapshot(planned, frozen.tracking)))
+        return points
+
+    def _copy_disk(self, frozen: DiskSnapshot, plan: Plan) -> ev.DiskPoint:
+        if isinstance(plan, Full) and plan.cause not in ("first-backup", "full-requested"):
+            self._warnings.append(f"{frozen.fact.label}: read in full ({plan.cause})")
+        run = DiskRun(
+            self._services,
+            self._events,
+            self._state,
+            frozen,
+            run_id=self._run_id,
+            progress=self._progress,
+            stop=self._stop,
+        )
+        point = run.copy(plan)
+        self._warnings.extend(run.warnings)
+        if self._stop():
+            raise Interrupted
+        self._events.append(ev.DiskSealed, disk=point)
+        return point
+
+    def _commit(
+        self, snapshot: Snapshot, points: list[ev.DiskPoint], left_out: tuple[ev.DiskLeftOut, ...]
+    ) -> BackupReport:
+        restore_point_id = self._services.new_id()
+        committed = self._machine.make(
+            ev.RestorePointCommitted,
+            restore_point_id=restore_point_id,
+            run_id=self._run_id,
+            source=self._state.source,
+            machine=self._fact.name,
+            origin="backup",
+            result="partial" if left_out else "complete",
+            consistency=snapshot.consistency,
+            disks=tuple(points),
+            left_out=left_out,
+        )
+        self._services.log.save(
+            committed,
+            self._events.make(ev.BackupCompleted, machine_id=self._state.machine_id, restore_point_id=restore_point_id),
+        )
+        return BackupReport(
+            restore_point_id,
+            self._fact.name,
+            committed.result,
+            committed.recorded_at,
+            snapshot.consistency,
+            committed.disks,
+            left_out,
+            tuple(self._warnings),
+        )
+
+    def _release(self, snapshot: Snapshot, *, committed: bool) -> None:
+        problem = release(self._events, self._state.machine_id, snapshot, committed=committed)
+        if problem is not None:
+            self._warnings.append(f"clean-up is pending: {problem}")
