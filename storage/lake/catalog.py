@@ -94,6 +94,16 @@ class Catalog:
             self._db.executemany(sql, args)
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let several statements see one state, whatever others commit meanwhile."""
+        with self._lock:
+            self.rows("BEGIN")
+            try:
+                yield
+            finally:
+                self.rows("COMMIT")
+
+    @contextmanager
     def transaction(self) -> Iterator[Head]:
         """Hold the write lock, commit at the end, roll back on any exception; yields the head found inside."""
         with self._lock:

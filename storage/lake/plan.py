@@ -33,36 +33,17 @@ def plan_files(catalog: Catalog, table: str, where: Where, snapshot: int | None)
     A range is (low, high), both included, None for open; rows where the column is null are in no range.
     Raises NotFound for a snapshot that is not there, Invalid for an unknown column.
     """
-    spec, ids = catalog.spec(table), catalog.ids[table]
-    at = existing_snapshot(catalog, snapshot)
-    joins, conditions = "", f"f.table_id = ? AND {VISIBLE}"
-    join_args: list[object] = []
-    args: list[object] = [ids.table, at, at]
-    part = _exact_part(spec, where)
-    if part is not None:
-        joins += " JOIN ducklake_file_partition_value p ON p.table_id = f.table_id AND p.partition_value = ?"
-        joins += " AND p.data_file_id = f.data_file_id"
-        join_args.append(str(part))
-    for number, (name, (low, high)) in enumerate(where.items()):
-        column = spec.column(name)
-        if not column.has_stats or (part is not None and name == spec.partition):
-            continue
-        s = f"s{number}"
-        joins += f" LEFT JOIN ducklake_file_column_stats {s} ON {s}.table_id = f.table_id AND {s}.column_id = ?"
-        joins += f" AND {s}.data_file_id = f.data_file_id"
-        join_args.append(ids.columns[name])
-        for bound, stat, test in ((low, "max_value", ">="), (high, "min_value", "<=")):
-            if bound is not None:
-                typed = sql_typed(column.type, f"{s}.{stat}")
-                conditions += f" AND ({s}.{stat} IS NULL OR {typed} {test} ?)"
-                args.append(sql_value(column.type, bound))
-    rows = catalog.rows(
-        "SELECT f.path, f.record_count, f.file_size_bytes, f.footer_size, h.seal"  # noqa: S608 - names are ours
-        f" FROM ducklake_data_file f{joins} LEFT JOIN holdfast_file_seal h ON h.data_file_id = f.data_file_id"
-        f" WHERE {conditions} ORDER BY f.data_file_id",
-        [*join_args, *args],
-    )
-    if any(row[4] is None for row in rows) or _foreign_rows(catalog):
+    source, condition, args = _where_sql(catalog, table, where)
+    with catalog.reading():
+        at = existing_snapshot(catalog, snapshot)
+        rows = catalog.rows(
+            "SELECT f.path, f.record_count, f.file_size_bytes, f.footer_size, h.seal"  # noqa: S608 - values are parameters
+            f" FROM {source} LEFT JOIN holdfast_file_seal h ON h.data_file_id = f.data_file_id"
+            f" WHERE f.table_id = ? AND {VISIBLE}{condition} ORDER BY f.data_file_id",
+            [catalog.ids[table].table, at, at, *args],
+        )
+        foreign = _foreign_rows(catalog)
+    if foreign or any(row[4] is None for row in rows):
         raise Corrupt(
             f"table {table} holds rows that Holdfast did not write",
             code="lake-foreign-rows",
@@ -75,13 +56,38 @@ def plan_files(catalog: Catalog, table: str, where: Where, snapshot: int | None)
 
 def existing_snapshot(catalog: Catalog, snapshot: int | None) -> int:
     """Return `snapshot`, or the newest one for None. Raises NotFound when it was expired or never was."""
-    sql = "SELECT max(snapshot_id) FROM ducklake_snapshot WHERE ?1 IS NULL OR snapshot_id = ?1"
-    found = catalog.rows(sql, (snapshot,))[0][0]
-    if found is None:
+    if snapshot is None:
+        return int(catalog.rows("SELECT max(snapshot_id) FROM ducklake_snapshot")[0][0])
+    if not catalog.rows("SELECT 1 FROM ducklake_snapshot WHERE snapshot_id = ?", (snapshot,)):
         raise NotFound(
             f"the index has no snapshot {snapshot}", code="unknown-snapshot", hint="it may have been expired"
         )
-    return int(found)
+    return snapshot
+
+
+def _where_sql(catalog: Catalog, table: str, where: Where) -> tuple[str, str, list[object]]:
+    """Return the tables to join, conditions and their parameters that `where` asks of files `f`."""
+    spec, ids = catalog.spec(table), catalog.ids[table]
+    source, join, condition, args = "ducklake_data_file f", "JOIN", "", list[object]()
+    if (part := _exact_part(spec, where)) is not None:
+        # SQLite keeps the order of cross joins: the few files of the part come first.
+        join = "CROSS JOIN"
+        source = f"ducklake_file_partition_value p {join} {source}"
+        condition = " AND p.table_id = f.table_id AND p.data_file_id = f.data_file_id AND p.partition_value = ?"
+        args.append(str(part))
+    for number, (name, (low, high)) in enumerate(where.items()):
+        column, s = spec.column(name), f"s{number}"
+        if not column.has_stats or (part is not None and name == spec.partition):
+            continue
+        source += f" {join} ducklake_file_column_stats {s}"
+        condition += f" AND {s}.table_id = f.table_id AND {s}.data_file_id = f.data_file_id AND {s}.column_id = ?"
+        args.append(ids.columns[name])
+        for bound, stat, test in ((low, "max_value", ">="), (high, "min_value", "<=")):
+            if bound is not None:
+                typed = sql_typed(column.type, f"{s}.{stat}")
+                condition += f" AND ({s}.{stat} IS NULL OR {typed} {test} ?)"
+                args.append(sql_value(column.type, bound))
+    return source, condition, args
 
 
 def _exact_part(spec: TableSpec, where: Where) -> Value | None:

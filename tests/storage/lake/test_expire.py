@@ -237,6 +237,6 @@ class LakeAgainstLists(RuleBasedStateMachine):
         assert counted == [(len(self.model[max(self.model)]),)]
 
 
-LakeAgainstLists.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+LakeAgainstLists.TestCase.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
 TestLakeAgainstLists = LakeAgainstLists.TestCase
 TestLakeAgainstLists.__doc__ = "At every snapshot the lake holds what a plain list would."

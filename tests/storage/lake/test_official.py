@@ -138,7 +138,7 @@ def test_compaction_expiry_and_cleaning_change_nothing_it_sees(lake: Lake, clock
 
 
 def test_the_extension_can_go_on_writing_in_a_copy(lake: Lake, tmp_path: Path) -> None:
-    """Our ids and statistics are consistent enough for the extension to insert, delete and alter."""
+    """Our ids and statistics are consistent enough for the extension to insert, delete, alter and merge."""
     fill(lake, 3)
     copy = tmp_path / "copy"
     shutil.copytree(lake.catalog.path.parent, copy)
@@ -155,12 +155,15 @@ def test_the_extension_can_go_on_writing_in_a_copy(lake: Lake, tmp_path: Path) -
             "ALTER TABLE notes ADD COLUMN more INTEGER",
             "SELECT count(*), sum(id), count(more) FROM notes",
             "SELECT count(*) FROM blocks",
+            "CALL ducklake_merge_adjacent_files('lake')",
+            "SELECT count(*) FROM blocks",
+            "SELECT count(*) FROM blocks AT (VERSION => 2)",
         ],
     )
     rows, note_ids = len(all_rows(lake, "blocks")), [row["id"] for row in all_rows(lake, "notes")]
     assert answer[2] == [[rows + 25, rows + 25, 99]]
     assert answer[5][0][0] == len(note_ids) + 200
-    assert answer[6] == [[rows]]
+    assert (answer[6], answer[8], answer[9]) == ([[rows]], [[rows]], [[25]])
     assert not {path.parent for path in data_files(copy)} - {
         copy / "data" / "main" / name for name in ("notes", "blocks/part=3", "blocks/part=5")
     }

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from storage.errors import Corrupt, Invalid, NotFound
 from storage.lake import Lake
-from tests.support.lake import START, add, all_rows, blocks, data_files, fill, notes
+from storage.lake import plan as planning
+from tests.support.lake import SPECS, START, add, all_rows, blocks, data_files, fill, notes
 
 
 def test_plans_prune_by_range_equality_and_part(lake: Lake) -> None:
@@ -46,6 +47,23 @@ def test_plans_travel_in_time(lake: Lake) -> None:
     assert [len(lake.plan("blocks", snapshot=s.id)) for s in lake.snapshots()] == [0, 2, 4, 6, 8, 10]
     with pytest.raises(NotFound):
         lake.plan("blocks", snapshot=99)
+
+
+def test_a_plan_sees_one_state(filled: Lake, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan made while another process compacts and expires is of one snapshot, without a gap."""
+    before, find = len(all_rows(filled, "notes")), planning.existing_snapshot
+
+    def interrupted(*args: Any) -> int:
+        monkeypatch.setattr(planning, "existing_snapshot", find)
+        snapshot = find(*args)
+        other = Lake.open(root, SPECS)
+        assert other.compact("notes", min_files=2).replaced == 10
+        assert other.expire_snapshots([]).files == 10
+        other.close()
+        return snapshot
+
+    monkeypatch.setattr(planning, "existing_snapshot", interrupted)
+    assert len(all_rows(filled, "notes")) == before
 
 
 def test_wrong_questions_are_invalid(lake: Lake) -> None:
