@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
 LINE_EVERY_S = 10.0
@@ -68,21 +68,18 @@ class Bar:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._task: object = None
+        self._task: TaskID | None = None
 
     def disk(self, label: str, total_bytes: int) -> None:
-        """Show a new bar; the one before is full."""
-        self._finish()
+        """Show a new bar in place of the one before."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
         self._task = self._bars.add_task(label, total=total_bytes)
 
     def advance(self, done_bytes: int) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._bars.advance(self._task, done_bytes)  # type: ignore[arg-type]  # rich's TaskID is a NewType of int
-
-    def _finish(self) -> None:
-        if self._task is not None:
-            self._bars.update(self._task, completed=self._bars.tasks[-1].total)  # type: ignore[arg-type]
+            self._bars.advance(self._task, done_bytes)
 
 
 @contextmanager

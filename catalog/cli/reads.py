@@ -68,7 +68,6 @@ def points(
         "recorded_at",
         "origin",
         "result",
-        "consistency",
         "size_bytes",
         "changed_bytes",
         "stored_bytes",
