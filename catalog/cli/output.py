@@ -32,15 +32,11 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) ->
     elif sys.stdout.isatty():
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(
-                column.replace("_", " "),
-                justify="right" if column.endswith("_bytes") else "left",
-                no_wrap=True,
-                overflow="ignore",
-            )
+            table.add_column(column.replace("_", " "), justify="right" if column.endswith("_bytes") else "left")
         for row in rows:
-            table.add_row(*(escape(_shown(column, row.get(column))) for column in columns))
-        Console().print(table, crop=False, soft_wrap=True)
+            table.add_row(*(escape(clean(_shown(column, row.get(column)))) for column in columns))
+        wide = Console(width=10_000)
+        Console(width=wide.measure(table).maximum).print(table)
     else:
         sys.stdout.write("\t".join(columns) + "\n")
         for row in rows:
