@@ -5,8 +5,9 @@ Imports `storage` only. One array cell a block; a block whose `stored` is 0 hold
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +19,20 @@ PIECE_BLOCKS = 1 << 16
 
 
 class PackTable:
-    """The packs that a map cites, numbered in order of appearance; shared by a map and its windows."""
+    """Packs, numbered in order of appearance; shared by maps, and only ever longer. Safe to use from threads."""
 
     def __init__(self) -> None:
         self.ids: list[bytes] = []
         self._numbers: dict[bytes, int] = {}
+        self._lock = threading.Lock()
 
     def numbers(self, packs: tuple[bytes, ...]) -> NDArray[np.uint32]:
         """Return the number of each pack, giving new packs the next ones."""
-        for pack in packs:
-            if pack not in self._numbers:
-                self._numbers[pack] = len(self.ids)
-                self.ids.append(pack)
-        return np.array([self._numbers[pack] for pack in packs], dtype=np.uint32)
+        with self._lock:
+            new = dict.fromkeys(pack for pack in packs if pack not in self._numbers)
+            self._numbers.update(zip(new, itertools.count(len(self.ids)), strict=False))
+            self.ids.extend(new)
+            return np.fromiter(map(self._numbers.__getitem__, packs), np.uint32, len(packs))
 
 
 class BlockMap:
@@ -60,11 +62,11 @@ class BlockMap:
         self.digests = digests
 
     @classmethod
-    def blank(cls, first_block: int, count: int, *, digests: bool) -> BlockMap:
-        """A map without any chunk."""
+    def blank(cls, first_block: int, count: int, packs: PackTable, *, digests: bool) -> BlockMap:
+        """A map without any chunk, which will count packs in `packs`."""
         return cls(
             first_block,
-            PackTable(),
+            packs,
             np.zeros(count, np.uint32),
             np.zeros(count, np.uint32),
             np.zeros(count, np.uint32),
@@ -126,7 +128,7 @@ class BlockMap:
         state = self.stored != 0
         edges = np.flatnonzero(state[1:] != state[:-1]) + 1
         bounds = [0, *edges.tolist(), self.count]
-        for start, end in pairwise(bounds):
+        for start, end in itertools.pairwise(bounds):
             yield self.first_block + start, end - start, bool(state[start])
 
     def rows(self) -> Iterator[ChunkRows]:

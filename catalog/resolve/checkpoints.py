@@ -19,8 +19,9 @@ from uuid import UUID
 
 import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
-from catalog.resolve.blockmap import BlockMap
+from catalog.resolve.blockmap import BlockMap, PackTable
 from storage.chunks.rows import DIGEST_BYTES, PACK_ID_BYTES
 
 MAGIC = b"HFCKPT\x00\x01"
@@ -45,10 +46,11 @@ class Key:
 class Checkpoints:
     """Published maps below `root`, at most about `budget_bytes` of them, the oldest given up first."""
 
-    def __init__(self, root: Path, *, budget_bytes: int) -> None:
+    def __init__(self, root: Path, packs: PackTable, *, budget_bytes: int) -> None:
         self._root = root
+        self._packs = packs
         self._budget_bytes = budget_bytes
-        self._verified: set[tuple[str, int, int, int]] = set()
+        self._verified: dict[tuple[str, int, int, int], NDArray[np.uint32]] = {}
 
     def load(self, key: Key, into: BlockMap) -> bool:
         """Copy the part that `into` covers, blank where the checkpoint ends; False when there is nothing to trust."""
@@ -61,9 +63,13 @@ class Checkpoints:
 
     def publish(self, key: Key, full: BlockMap) -> None:
         """Keep a whole segment's map. A full or read-only cache is not an error: the map is only not kept."""
-        columns = [full.pack_index.tobytes(), full.offsets.tobytes(), full.stored.tobytes(), b"".join(full.packs.ids)]
+        used = np.zeros(len(full.packs.ids), bool)
+        used[full.pack_index[full.stored != 0]] = True
+        packs = np.flatnonzero(used).tolist()
+        index = (np.maximum(np.cumsum(used, dtype=np.uint32), 1) - np.uint32(1))[full.pack_index]
+        ids = b"".join(full.packs.ids[number] for number in packs)
         try:
-            self._write(key, "map", full, columns)
+            self._write(key, "map", full, [index.tobytes(), full.offsets.tobytes(), full.stored.tobytes(), ids])
             if full.digests is not None:
                 self._write(key, "digests", full, [full.digests.tobytes()])
             self._evict()
@@ -73,7 +79,7 @@ class Checkpoints:
     def _write(self, key: Key, kind: str, full: BlockMap, columns: list[bytes]) -> None:
         path = self._root / key.name(kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        packs = len(full.packs.ids) if kind == "map" else 0
+        packs = len(columns[3]) // PACK_ID_BYTES if kind == "map" else 0
         header = HEADER.pack(MAGIC, full.first_block, full.count, packs, key.chain)
         checksum = blake3(header)
         for column in columns:
@@ -107,8 +113,10 @@ class Checkpoints:
         if identity not in self._verified:
             if blake3(data[:-CHECKSUM_BYTES]).digest() != bytes(data[-CHECKSUM_BYTES:]):
                 return None
-            self._verified.add(identity)
-        return _Body(first_block, count, packs, data[HEADER.size : -CHECKSUM_BYTES])
+            ids = data[HEADER.size + count * width : -CHECKSUM_BYTES]
+            packs_here = tuple(bytes(ids[at : at + PACK_ID_BYTES]) for at in range(0, len(ids), PACK_ID_BYTES))
+            self._verified[identity] = self._packs.numbers(packs_here)
+        return _Body(first_block, count, self._verified[identity], data[HEADER.size : -CHECKSUM_BYTES])
 
     def _evict(self) -> None:
         files = [(path.stat(), path) for path in self._root.glob("*/*-*.*")]
@@ -125,7 +133,7 @@ class Checkpoints:
 class _Body:
     first_block: int
     count: int
-    packs: int
+    packs: NDArray[np.uint32]
     data: memoryview
 
 
@@ -133,12 +141,9 @@ def _fill(into: BlockMap, locations: _Body, digests: _Body | None = None) -> Non
     low = into.first_block - locations.first_block
     inside = max(0, min(into.count, locations.count - low))
     columns = np.frombuffer(locations.data, np.uint32, 3 * locations.count).reshape(3, locations.count)
-    ids = bytes(locations.data[12 * locations.count :])
-    packs = tuple(ids[at : at + PACK_ID_BYTES] for at in range(0, len(ids), PACK_ID_BYTES))
-    numbers = into.packs.numbers(packs)
     cut = slice(low, low + inside)
-    if len(numbers):
-        np.take(numbers, columns[0, cut], out=into.pack_index[:inside], mode="clip")
+    if len(locations.packs):
+        np.take(locations.packs, columns[0, cut], out=into.pack_index[:inside], mode="clip")
     into.offsets[:inside] = columns[1, cut]
     into.stored[:inside] = columns[2, cut]
     into.clear(into.first_block + inside, into.end_block)

@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from catalog.domain.events import DiskPoint
-from catalog.resolve.blockmap import BlockMap
+from catalog.resolve.blockmap import BlockMap, PackTable
 from catalog.resolve.checkpoints import Checkpoints, Key
 from catalog.resolve.rows import RowSource, blocks_of
 from storage.errors import Corrupt, Invalid
@@ -44,7 +44,10 @@ class Resolver:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._source = source
-        self._cache = None if checkpoints is None else Checkpoints(checkpoints, budget_bytes=cache_bytes)
+        self._packs = PackTable()
+        self._cache = None
+        if checkpoints is not None:
+            self._cache = Checkpoints(checkpoints, self._packs, budget_bytes=cache_bytes)
         self._segment_blocks = segment_blocks
         self._every = checkpoint_every
         self._worth_rows = checkpoint_rows
@@ -87,7 +90,7 @@ class Resolver:
             return found
 
     def _resolve(self, chain: tuple[DiskPoint, ...], first_block: int, count: int, digests: bool) -> BlockMap:
-        result = BlockMap.blank(first_block, count, digests=digests)
+        result = BlockMap.blank(first_block, count, self._packs, digests=digests)
         kept = 0
         if self._cache is not None and count:
             kept = (len(chain) - 1) // self._every * self._every + 1
@@ -111,7 +114,7 @@ class Resolver:
             return
         start = segment * self._segment_blocks
         count = max(0, min(self._segment_blocks, blocks_of(chain[-1]) - start))
-        whole = BlockMap.blank(start, count, digests=view.digests is not None)
+        whole = BlockMap.blank(start, count, self._packs, digests=view.digests is not None)
         kept = len(chain) - self._every
         while kept > 0 and not cache.load(self._key(chain[:kept], segment), whole):
             kept -= self._every
@@ -154,14 +157,12 @@ def _check_rows(view: BlockMap, point: DiskPoint, found: int) -> None:
 
 
 def _copy(whole: BlockMap, view: BlockMap) -> None:
-    """Copy what both cover; `view` stays blank behind the end of `whole`."""
+    """Copy what both cover, packs counted alike; `view` stays blank behind the end of `whole`."""
     inside = max(0, min(view.count, whole.end_block - view.first_block))
     if not inside:
         return
     source = whole.part(view.first_block, inside)
-    numbers = view.packs.numbers(tuple(whole.packs.ids))
-    if len(numbers):
-        view.pack_index[:inside] = numbers[source.pack_index]
+    view.pack_index[:inside] = source.pack_index
     view.offsets[:inside] = source.offsets
     view.stored[:inside] = source.stored
     if view.digests is not None and source.digests is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -35,13 +36,14 @@ NO_EXTENTS: Extents = (np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one backup found of one disk; `full` starts a new chain."""
+    """What one backup found of one disk; `full` starts a new chain, `parent` names another point than the last."""
 
     rows: ChunkRows = field(default_factory=empty_rows)
     zeros: ZeroRuns = NO_ZEROS
     extents: Extents = NO_EXTENTS
     blocks: int = 64
     full: bool = False
+    parent: int | None = None
 
 
 def rows_at(blocks: Sequence[int] | NDArray[np.uint32], salt: int, packs: int = 3) -> ChunkRows:
@@ -133,16 +135,17 @@ class Author:
         seq = last.seq + 1 if last else 1
         full = change.full or last is None
         leaves = []
-        for batch in self._batches(run, disk_id, seq, change):
-            self.log.save(batch)
-            leaves.append(batch_leaf(batch))
+        batches = self._batches(run, disk_id, seq, change)
+        while some := list(islice(batches, 16)):
+            self.log.save(*some)
+            leaves += [batch_leaf(batch) for batch in some]
         stored = int(change.rows.stored.sum(dtype=np.int64))
         return DiskPoint(
             disk_id=disk_id,
             label="vda",
             identity="disk",
             seq=seq,
-            parent_seq=None if full or last is None else last.seq,
+            parent_seq=None if full or last is None else change.parent or last.seq,
             run_id=run,
             level="full" if full else "incremental",
             cause="first" if last is None else "tracked",
