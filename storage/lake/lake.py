@@ -24,7 +24,7 @@ from storage.lake.commit import commit_files
 from storage.lake.compact import MIN_FILES, CompactReport, compact_table
 from storage.lake.create import Random, create_catalog
 from storage.lake.expire import CleanReport, ExpireReport, clean_orphans, delete_scheduled, expire_snapshots
-from storage.lake.files import sync_folder
+from storage.lake.files import sync_folder, translated
 from storage.lake.parquet import DataFile, FileWriter
 from storage.lake.plan import PlannedFile, plan_files
 from storage.lake.read import read_file
@@ -80,9 +80,10 @@ class Lake:
             _take_out_of_wal(path)
         for name in (f"{CATALOG_NAME}-wal", f"{CATALOG_NAME}-shm", CATALOG_NAME):
             (root / name).unlink(missing_ok=True)
-        if root.exists():
+        if (root / "data").exists():
             sync_folder(root)
-        shutil.rmtree(root / "data", ignore_errors=True)
+            with translated(root / "data"):
+                shutil.rmtree(root / "data")
 
     def position(self) -> int:
         """The log position of the newest snapshot; 0 when nothing was committed."""

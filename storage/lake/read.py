@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from storage.errors import Corrupt
+from storage.errors import Corrupt, Invalid
 from storage.lake.parquet import FOOTER_TAIL_BYTES, SEAL_BYTES
 from storage.lake.plan import PlannedFile
 from storage.lake.tables import Range, TableSpec, Where
@@ -26,13 +26,20 @@ class SealedFile:
         self.file = file
         try:
             self._source = pa.OSFile(str(file.path))
+        except FileNotFoundError as error:
+            raise self._bad("lake-file-missing", "it is gone") from error
         except OSError as error:
-            raise self._bad("lake-file-missing", str(error)) from error
+            raise self._bad("lake-file-unreadable", str(error)) from error
         if (size := self._source.size()) != file.size_bytes:
-            raise self._bad("lake-file-truncated", f"{size} bytes instead of {file.size_bytes}")
+            raise self._bad("lake-file-size", f"{size} bytes instead of {file.size_bytes}")
         self.data_bytes = size - file.footer_bytes - FOOTER_TAIL_BYTES
+        if self.data_bytes < 0:
+            raise self._bad("lake-file-corrupt", f"a footer of {file.footer_bytes} bytes")
         self._prove(self.data_bytes, size, 0, "footer")
-        self._parquet = pq.ParquetFile(self._source, pre_buffer=False)
+        try:
+            self._parquet = pq.ParquetFile(self._source, pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            raise self._bad("lake-file-corrupt", str(error)) from error
         self.metadata = self._parquet.metadata
         if len(file.seal) != SEAL_BYTES * (self.metadata.num_row_groups + 1):
             raise self._bad("lake-file-corrupt", f"a seal of {len(file.seal)} bytes")
@@ -111,10 +118,14 @@ def _fit(stats: Any, span: Range) -> bool | None:
 
 
 def _mask(column: pa.ChunkedArray, span: Range) -> pa.ChunkedArray:
-    low, high = (None if value is None else pa.scalar(value, type=column.type) for value in span)
-    if low is not None and low == high:
-        return pc.equal(column, low)
-    mask = pc.is_valid(column)
-    if low is not None:
-        mask = pc.and_(mask, pc.greater_equal(column, low))
-    return mask if high is None else pc.and_(mask, pc.less_equal(column, high))
+    """Which rows are in the range; null where the column is."""
+    try:
+        low, high = (None if value is None else pa.scalar(value, type=column.type) for value in span)
+        if low is not None and low == high:
+            return pc.equal(column, low)
+        mask = pc.is_valid(column)
+        if low is not None:
+            mask = pc.and_(mask, pc.greater_equal(column, low))
+        return mask if high is None else pc.and_(mask, pc.less_equal(column, high))
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise Invalid(f"{span} is no range of a {column.type} column", code="bad-filter", why=str(error)) from error

@@ -48,7 +48,7 @@ def sql_typed(kind: Type, expression: str) -> str:
 
 def sql_value(kind: Type, value: Value) -> int | str:
     """Return a bound parameter for comparison; integers past SQLite's range are clamped as its CAST clamps them."""
-    if kind == "timestamptz" and isinstance(value, datetime):
+    if kind == "timestamptz" and isinstance(value, datetime) and value.tzinfo is not None:
         return time_text(value)
     if kind in _INTEGERS and isinstance(value, int):
         return min(max(int(value), _SQLITE_MIN), _SQLITE_MAX)

@@ -37,7 +37,7 @@ def missing() -> str | None:
     """Why the extension cannot be used here; None when it can. Creates its environment when uv is there."""
     if PYTHON.exists():
         return None
-    if not (uv := shutil.which("uv")):
+    if not (uv := os.environ.get("UV") or shutil.which("uv")):
         return "no build/lake-readers environment, and no uv to make it"
     done = subprocess.run(
         [uv, "sync", "--locked", "--only-group", "lake-readers", "--quiet"],

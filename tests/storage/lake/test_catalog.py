@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,34 @@ def test_dropping_leaves_nothing_and_waits_for_nobody(lake: Lake, root: Path) ->
     lake.close()
     Lake.drop(root)
     assert not list(root.iterdir())
+
+
+def test_a_creation_that_broke_off_leaves_no_lake(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalog appears whole or not at all, and creating again works."""
+
+    def cut(*_: object) -> None:
+        raise OSError("power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", cut)
+        with pytest.raises(OSError, match="power"):
+            Lake.create(root, SPECS)
+    with pytest.raises(NotFound):
+        Lake.open(root, SPECS)
+    Lake.create(root, SPECS).close()
+
+
+def test_threads_share_a_lake(lake: Lake) -> None:
+    """Plans, positions and reads of several threads beside commits see whole commits only."""
+
+    def look(_: int) -> bool:
+        newest = lake.snapshots()[-1]
+        return len(all_rows(lake, "notes", snapshot=newest.id)) == 6 * newest.position
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = pool.map(look, range(40))
+        fill(lake, 10)
+        assert all(seen)
 
 
 def test_durability_is_asserted(lake: Lake) -> None:

@@ -73,7 +73,9 @@ def test_wrong_questions_are_invalid(lake: Lake) -> None:
         lambda: lake.plan("nothing"),
         lambda: lake.plan("blocks", where={"nothing": (1, 2)}),
         lambda: lake.plan("blocks", where={"disk": (1, 2)}),
+        lambda: lake.plan("notes", where={"seen_at": (START.replace(tzinfo=None), None)}),
         lambda: list(lake.read("blocks", ["nothing"])),
+        lambda: list(lake.read("blocks", where={"digest": (b"short", b"short")})),
     ):
         with pytest.raises(Invalid):
             ask()
@@ -164,7 +166,7 @@ def test_damage_elsewhere_does_not_hinder_a_read(small: Lake, root: Path) -> Non
         all_rows(small, "blocks", where={"seq": (2, 2)})
 
 
-@pytest.mark.parametrize(("keep", "code"), [(None, "lake-file-missing"), (0, "lake-file-truncated")])
+@pytest.mark.parametrize(("keep", "code"), [(None, "lake-file-missing"), (0, "lake-file-size")])
 def test_missing_and_cut_files_are_named(filled: Lake, root: Path, keep: int | None, code: str) -> None:
     """A file that is gone or shorter is named by reads and by verification; others are not."""
     victim = data_files(root)[4]
