@@ -69,6 +69,11 @@ class NbdClient:
             self.close()
             raise
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for their reply now."""
+        return sum(connection.in_flight for connection in self._connections)
+
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`. Raises SourceInvalid for a range outside the export, else any AdapterError."""
         length = len(buffer)
@@ -111,12 +116,7 @@ class NbdClient:
         self, address: str, export: str, contexts: Sequence[str], tls: TlsPolicy | None
     ) -> tuple[Connection, Export]:
         deadline = deadline_in(self._timeout)
-        sock = dial(parse_address(address), deadline)
-        try:
-            wire, entered = negotiate(sock, export, contexts, tls, deadline)
-        except BaseException:
-            sock.close()
-            raise
+        wire, entered = negotiate(dial(parse_address(address), deadline), export, contexts, tls, deadline)
         return Connection(wire, entered), entered
 
     def _join(self, address: str, export: str, contexts: Sequence[str], tls: TlsPolicy | None) -> Connection:
@@ -203,8 +203,4 @@ class NbdClient:
 def exports(address: str, *, tls: TlsPolicy | None = None, timeout_seconds: float = 60.0) -> list[str]:
     """List the names of a server's exports."""
     deadline = deadline_in(timeout_seconds)
-    sock = dial(parse_address(address), deadline)
-    try:
-        return list_exports(sock, tls, deadline)
-    finally:
-        sock.close()
+    return list_exports(dial(parse_address(address), deadline), tls, deadline)

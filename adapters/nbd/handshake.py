@@ -51,50 +51,62 @@ def printable(text: bytes, export: str) -> str:
 def negotiate(
     sock: socket.socket, export: str, contexts: Sequence[str], tls: TlsPolicy | None, deadline: float
 ) -> tuple[Wire, Export]:
-    """Bring a connected socket to the transmission phase."""
+    """Bring a connected socket to the transmission phase; a failure closes it."""
     talk = _greet(sock, export, tls, deadline)
-    structured = talk.accepted(p.OPT_STRUCTURED_REPLY)
-    granted = talk.set_contexts(contexts) if structured and contexts else {}
     try:
-        entered = talk.go()
-    except _Unsupported:
-        entered = talk.export_name()
+        structured = talk.accepted(p.OPT_STRUCTURED_REPLY)
+        granted = talk.set_contexts(contexts) if structured and contexts else {}
+        try:
+            entered = talk.go()
+        except _Unsupported:
+            entered = talk.export_name()
+    except BaseException:
+        talk.wire.close()
+        raise
     return talk.wire, replace(entered, structured=structured, contexts=granted)
 
 
 def list_exports(sock: socket.socket, tls: TlsPolicy | None, deadline: float) -> list[str]:
-    """Ask for the names of the exports and end the session."""
+    """Ask for the names of the exports, and close the socket."""
     talk = _greet(sock, "", tls, deadline)
-    names = []
-    for kind, body in talk.replies(p.OPT_LIST, b""):
-        if kind != p.REP_SERVER or len(body) < 4:
-            raise broken("unexpected answer to LIST")
-        (length,) = p.U32.unpack_from(body)
-        if length > len(body) - 4:
-            raise broken("an export's name is longer than its reply")
-        names.append(body[4 : 4 + length].decode(errors="replace"))
-    talk.wire.send(p.OPTION.pack(p.OPTION_MAGIC, p.OPT_ABORT, 0), deadline)
+    try:
+        names = talk.list()
+        talk.wire.send(p.OPTION.pack(p.OPTION_MAGIC, p.OPT_ABORT, 0), deadline)
+    finally:
+        talk.wire.close()
     return names
 
 
 def _greet(sock: socket.socket, export: str, tls: TlsPolicy | None, deadline: float) -> _Talk:
-    wire: Wire = PlainWire(sock)
-    magic, option_magic, flags = p.GREETING.unpack(receive(wire, p.GREETING.size, deadline))
-    if magic != p.INIT_MAGIC:
-        raise SourceInvalid("The peer is no NBD server", code="nbd-not-nbd", why="its first bytes are not NBD's")
-    if option_magic != p.OPTION_MAGIC or not flags & p.FLAG_FIXED_NEWSTYLE:
-        raise SourceInvalid("The NBD server is too old", code="nbd-oldstyle", why="it lacks fixed newstyle negotiation")
-    flags &= p.FLAG_FIXED_NEWSTYLE | p.FLAG_NO_ZEROES
-    wire.send(p.CLIENT_FLAGS.pack(flags), deadline)
-    if tls is not None:
-        if not _Talk(wire, export, flags, deadline).accepted(p.OPT_STARTTLS):
+    """Exchange greetings and, with a policy, put TLS on the wire; a failure closes the socket."""
+    wire = PlainWire(sock)
+    try:
+        flags = _greeting(wire, deadline)
+        talk = _Talk(wire, export, flags, deadline)
+        if tls is None:
+            return talk
+        if not talk.accepted(p.OPT_STARTTLS):
             raise SourceDenied(
                 "The NBD server does not speak TLS",
                 code="nbd-tls-refused",
                 why="it declined STARTTLS, and TLS is required here",
             )
-        wire = TlsWire(sock, tls, deadline)
-    return _Talk(wire, export, flags, deadline)
+        return _Talk(TlsWire(sock, tls, deadline), export, flags, deadline)
+    except BaseException:
+        wire.close()
+        raise
+
+
+def _greeting(wire: Wire, deadline: float) -> int:
+    """Return the handshake flags that both sides keep."""
+    magic, option_magic, flags = p.GREETING.unpack(receive(wire, p.GREETING.size, deadline))
+    if magic != p.INIT_MAGIC:
+        raise SourceInvalid("The peer is no NBD server", code="nbd-not-nbd", why="its first bytes are not NBD's")
+    if option_magic != p.OPTION_MAGIC or not flags & p.FLAG_FIXED_NEWSTYLE:
+        raise SourceInvalid("The NBD server is too old", code="nbd-oldstyle", why="it lacks fixed newstyle negotiation")
+    kept: int = flags & (p.FLAG_FIXED_NEWSTYLE | p.FLAG_NO_ZEROES)
+    wire.send(p.CLIENT_FLAGS.pack(kept), deadline)
+    return kept
 
 
 class _Talk:
@@ -136,6 +148,18 @@ class _Talk:
         except _Unsupported:
             return False
         return True
+
+    def list(self) -> list[str]:
+        """Ask for the names of all exports."""
+        names = []
+        for kind, body in self.replies(p.OPT_LIST, b""):
+            if kind != p.REP_SERVER or len(body) < 4:
+                raise broken("unexpected answer to LIST")
+            (length,) = p.U32.unpack_from(body)
+            if length > len(body) - 4:
+                raise broken("an export's name is longer than its reply")
+            names.append(body[4 : 4 + length].decode(errors="replace"))
+        return names
 
     def set_contexts(self, contexts: Sequence[str]) -> dict[str, int]:
         """Select metadata contexts; those the server lacks are absent from the answer."""

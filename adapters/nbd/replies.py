@@ -51,12 +51,12 @@ class PendingRead(Pending):
 
     def __init__(self, offset: int, buffer: memoryview, deadline: float) -> None:
         super().__init__(offset, len(buffer), deadline)
-        self._buffer = buffer
+        self.buffer = buffer
         self._covered: list[tuple[int, int]] = []  # disjoint [start, end) in the buffer, ascending, merged
 
     def simple(self, wire: Wire) -> None:
         """Receive the data of a simple reply."""
-        wire.receive_into(self._buffer, self.deadline)
+        wire.receive_into(self.buffer, self.deadline)
         self._cover(0, self.length)
 
     def chunk(self, kind: int, length: int, wire: Wire) -> None:
@@ -66,13 +66,13 @@ class PendingRead(Pending):
                 raise broken("a data chunk is empty")
             (offset,) = p.U64.unpack(receive(wire, 8, self.deadline))
             start = self._cover(offset - self.offset, length - 8)
-            wire.receive_into(self._buffer[start : start + length - 8], self.deadline)
+            wire.receive_into(self.buffer[start : start + length - 8], self.deadline)
         elif kind == p.REPLY_OFFSET_HOLE:
             if length != p.HOLE.size:
                 raise broken("a hole chunk has the wrong length")
             offset, size = p.HOLE.unpack(receive(wire, p.HOLE.size, self.deadline))
             start = self._cover(offset - self.offset, size)
-            self._buffer[start : start + size] = bytes(size)
+            self.buffer[start : start + size] = bytes(size)
         else:
             raise broken(f"chunk type {kind} does not answer a read")
 

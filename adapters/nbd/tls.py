@@ -121,10 +121,21 @@ class TlsWire:
     """A TLS session over a non-blocking socket; its lock makes one thread at a time enter OpenSSL."""
 
     def __init__(self, sock: socket.socket, policy: TlsPolicy, deadline: float) -> None:
+        context = policy.context()
         sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        # The handshake is not begun here, so that a failure leaves us a socket to close.
+        self._tls = context.wrap_socket(sock, server_hostname=policy.hostname, do_handshake_on_connect=False)
         try:
-            self._tls = policy.context().wrap_socket(sock, server_hostname=policy.hostname, suppress_ragged_eofs=True)
-            policy.check_peer(self._tls.getpeercert(binary_form=True))
+            self._handshake(policy)
+        except BaseException:
+            self._tls.close()
+            raise
+        self._tls.settimeout(0)
+        self._lock = Lock()
+
+    def _handshake(self, policy: TlsPolicy) -> None:
+        try:
+            self._tls.do_handshake()
         except ssl.SSLCertVerificationError as error:
             raise SourceDenied(
                 "The NBD server's certificate is not trusted", code="nbd-tls-untrusted", why=error.verify_message
@@ -135,8 +146,7 @@ class TlsWire:
             raise SourceDenied(
                 "The TLS handshake with the NBD server failed", code="nbd-tls-handshake", why=error.strerror or ""
             ) from None
-        self._tls.settimeout(0)
-        self._lock = Lock()
+        policy.check_peer(self._tls.getpeercert(binary_form=True))
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of `data`."""
