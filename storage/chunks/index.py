@@ -24,7 +24,7 @@ from storage.chunks.merging import due, merge, run_of
 from storage.chunks.runs import Run, prefixes_of, run_name
 from storage.errors import Corrupt
 from storage.files import fsync_directory, make_directory, replace_file
-from storage.packs.format import Entries
+from storage.packs.format import DIGEST_BYTES, Entries
 
 _TITLE = "holdfast chunk index 1"
 _MAX_MANIFEST_BYTES = 1 << 20
@@ -73,16 +73,17 @@ class ChunkIndex:
     def lookup(self, digests: NDArray[np.uint8]) -> list[Location | None]:
         """Return where each digest u8[n, 32] is stored, or None."""
         recent = self._recent
-        keys = [row.tobytes() for row in digests]
-        found: list[Location | None] = [recent.get(key) for key in keys]
+        flat = digests.tobytes()
+        found = [recent.get(flat[at : at + DIGEST_BYTES]) for at in range(0, len(flat), DIGEST_BYTES)]
         for view in self._views:
             missing = [number for number, location in enumerate(found) if location is None]
             if not missing:
                 break
             asked = digests[missing]
-            for number, at in zip(missing, view.run.find(asked, prefixes_of(asked), view.alive), strict=True):
-                if at >= 0:
-                    found[number] = _location(view.run, int(at))
+            at = view.run.find(asked, prefixes_of(asked), view.alive)
+            hits = np.flatnonzero(at >= 0)
+            for number, location in zip(hits.tolist(), _locations(view.run, at[hits]), strict=True):
+                found[missing[number]] = location
         return found
 
     def recent(self, digest: bytes) -> Location | None:
@@ -210,6 +211,7 @@ class ChunkIndex:
             os.close(descriptor)
 
 
-def _location(run: Run, at: int) -> Location:
-    tail = run.tails[at]
-    return Location(run.packs[int(tail["pack"])], int(tail["offset"]), int(tail["stored"]))
+def _locations(run: Run, at: NDArray[np.int64]) -> Iterator[Location]:
+    tails = run.tails[at]
+    packs = [run.packs[number] for number in tails["pack"].tolist()]
+    return map(Location, packs, tails["offset"].tolist(), tails["stored"].tolist())

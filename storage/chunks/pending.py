@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.chunks.index import Location
 from storage.chunks.pipeline import Unit
-from storage.chunks.rows import DIGEST_BYTES, ChunkRows, ZeroRuns
+from storage.chunks.rows import ChunkRows, ZeroRuns
 from storage.packs.writer import SealedPack
 
 BATCH_ROWS = 10_000
 BATCH_UNITS = 4_096
-MAX_WAITING_ROWS = 65_536
+MAX_UNMARKED_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,31 @@ class Written:
     next_block: int
 
 
-@dataclass(slots=True)
 class UnitRows:
-    """The rows of one unit."""
+    """The rows of one unit; of the unit itself only what is small is kept."""
 
-    unit: Unit
-    locations: list[Location] = field(default_factory=list)
-    new_chunks: int = 0
-    stored_bytes: int = 0
+    __slots__ = (
+        "blocks",
+        "count",
+        "digests",
+        "locations",
+        "new_chunks",
+        "next_block",
+        "read_bytes",
+        "stored_bytes",
+        "zeros",
+    )
+
+    def __init__(self, unit: Unit) -> None:
+        self.blocks = unit.first + unit.data
+        self.zeros = unit.first + unit.zeros
+        self.digests = unit.digests
+        self.count = unit.count
+        self.next_block = unit.first + unit.count
+        self.read_bytes = unit.read_bytes
+        self.locations: list[Location] = []
+        self.new_chunks = 0
+        self.stored_bytes = 0
 
 
 class PendingRows:
@@ -60,16 +77,17 @@ class PendingRows:
         self._units: deque[UnitRows] = deque()
         self._durable = 0
         self._marked = 0
-        self.waiting_rows = 0
+        self.unmarked_rows = 0
 
     def add(self, unit: UnitRows) -> None:
         """Append a unit whose packs may still be open."""
         self._units.append(unit)
-        self.waiting_rows += len(unit.locations) + 1
+        self.unmarked_rows += len(unit.locations) + 1
 
     def mark(self) -> None:
         """Note that the units so far wait for the packs handed out so far, and for none later."""
         self._marked = len(self._units)
+        self.unmarked_rows = 0
 
     def durable(self) -> None:
         """The packs up to the mark are durable."""
@@ -92,26 +110,23 @@ class PendingRows:
                 return []
         self._durable -= taken
         self._marked -= taken
-        batch = [self._units.popleft() for _ in range(taken)]
-        self.waiting_rows -= sum(len(unit.locations) + 1 for unit in batch)
-        return batch
+        return [self._units.popleft() for _ in range(taken)]
 
 
 def _written(batch: list[UnitRows], to_announce: Callable[[Iterable[bytes]], list[SealedPack]]) -> Written:
-    units = [rows.unit for rows in batch]
     rows = _rows(batch)
-    zeros = np.concatenate([unit.first + unit.zeros for unit in units])
+    zeros = np.concatenate([unit.zeros for unit in batch])
     changed = len(rows) + len(zeros)
     return Written(
         rows=rows,
         zeros=_zero_runs(zeros),
         packs=tuple(to_announce(rows.packs)),
-        read_bytes=sum(unit.read_bytes for unit in units),
+        read_bytes=sum(unit.read_bytes for unit in batch),
         changed_blocks=changed,
-        unchanged_blocks=sum(unit.count for unit in units) - changed,
+        unchanged_blocks=sum(unit.count for unit in batch) - changed,
         new_chunks=sum(unit.new_chunks for unit in batch),
         stored_bytes=sum(unit.stored_bytes for unit in batch),
-        next_block=units[-1].first + units[-1].count,
+        next_block=batch[-1].next_block,
     )
 
 
@@ -119,10 +134,9 @@ def _rows(batch: list[UnitRows]) -> ChunkRows:
     locations = [location for unit in batch for location in unit.locations]
     packs: dict[bytes, int] = {}
     index = [packs.setdefault(location.pack_id, len(packs)) for location in locations]
-    digests = [unit.unit.digests.reshape(-1, DIGEST_BYTES) for unit in batch]
     return ChunkRows(
-        blocks=np.concatenate([unit.unit.first + unit.unit.data for unit in batch]).astype(np.uint32),
-        digests=np.concatenate(digests),
+        blocks=np.concatenate([unit.blocks for unit in batch]).astype(np.uint32),
+        digests=np.concatenate([unit.digests for unit in batch]),
         packs=tuple(packs),
         pack_index=np.array(index, np.uint16),
         offsets=np.array([location.offset for location in locations], np.uint32),

@@ -26,12 +26,15 @@ from storage.packs.format import RAW, ZSTD
 Lookup = Callable[[NDArray[np.uint8]], Sequence[Location | None]]
 
 _KEPT_RAW_ABOVE = 0.97
+_NO_DIGEST = bytes(DIGEST_BYTES)
 
 
 class Readable(Protocol):
     """A disk to back up. `pread_into` fills the buffer wholly or raises, and is called from several threads."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int:
+        """The disk's length; it need not be a multiple of anything."""
 
     def pread_into(self, offset: int, buffer: memoryview) -> int | None:
         """Fill `buffer` from `offset`."""
@@ -46,11 +49,11 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk that the index does not know; `payload` is compressed, or a view into the unit's buffer."""
+    """A chunk that the index does not know; `payload` stands in the unit's buffer, where the block was."""
 
     plain_bytes: int
     method: int
-    payload: bytes | memoryview
+    payload: memoryview
 
 
 Outcome = Location | NewChunk
@@ -82,7 +85,7 @@ class Buffers:
         self.size_bytes = size_bytes
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(count):
-            self._free.put(memoryview(mmap.mmap(-1, size_bytes)))
+            self._free.put(memoryview(_huge_pages(size_bytes)))
 
     def take(self) -> memoryview:
         """Borrow a buffer."""
@@ -91,6 +94,14 @@ class Buffers:
     def give(self, buffer: memoryview) -> None:
         """Return a buffer."""
         self._free.put(buffer)
+
+
+def _huge_pages(size_bytes: int) -> mmap.mmap:
+    """Map private memory, in huge pages where there are any: touching it costs a tenth of the faults."""
+    mapped = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    return mapped
 
 
 def split_runs(runs: Iterable[tuple[int, int]], blocks: int, at_most: int) -> Iterator[tuple[int, int]]:
@@ -147,11 +158,12 @@ class Preparer:
         return plain[number * self._chunk_bytes : (number + 1) * self._chunk_bytes]
 
     def _digests(self, plain: memoryview, zero: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        digests = np.zeros((len(zero), DIGEST_BYTES), np.uint8)
-        for number in np.flatnonzero(~zero).tolist():
-            digest = blake3(self._block(plain, number), key=self._digest_key, max_threads=1).digest()
-            digests[number] = np.frombuffer(digest, np.uint8)
-        return digests
+        """Return u8[n, 32]: digests of the blocks of data, zeros for the others."""
+        digests = [
+            _NO_DIGEST if empty else blake3(self._block(plain, number), key=self._digest_key, max_threads=1).digest()
+            for number, empty in enumerate(zero.tolist())
+        ]
+        return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _changes(
         self, first: int, zero: NDArray[np.bool_], digests: NDArray[np.uint8]
@@ -165,12 +177,15 @@ class Preparer:
         return np.flatnonzero(zero_now).astype(np.uint32), np.flatnonzero(data).astype(np.uint32)
 
     def _compress(self, plain: memoryview) -> NewChunk:
+        """Compress a block in its place, so that no output outlives the call: held outputs cost page faults."""
         if not hasattr(self._thread, "zstd"):
             self._thread.zstd = zstandard.ZstdCompressor(level=self._level)
         payload: bytes = self._thread.zstd.compress(plain)
         if len(payload) > len(plain) * _KEPT_RAW_ABOVE:
             return NewChunk(len(plain), RAW, plain)
-        return NewChunk(len(plain), ZSTD, payload)
+        kept = plain[: len(payload)]
+        kept[:] = payload
+        return NewChunk(len(plain), ZSTD, kept)
 
 
 def zero_blocks(plain: memoryview, chunk_bytes: int) -> NDArray[np.bool_]:

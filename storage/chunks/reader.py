@@ -85,20 +85,20 @@ class Scatterer:
     """Delivers rows of one repository; `chunk_bytes` bounds what a record may claim to hold."""
 
     def __init__(self, objects: ObjectStore, packs: PackReader, digest_key: bytes, chunk_bytes: int) -> None:
-        self._objects = objects
-        self._packs = packs
-        self._digest_key = digest_key
-        self._chunk_bytes = chunk_bytes
+        self.objects = objects
+        self.packs = packs
+        self.digest_key = digest_key
+        self.chunk_bytes = chunk_bytes
 
     def run(self, rows: ChunkRows, sink: Sink, *, workers: int, on_bad: OnBad | None) -> int:
         """Deliver all rows; return the plain bytes delivered. Without `on_bad` the first error is raised.
 
         `sink` is called in the worker threads, `on_bad` in the calling one.
         """
-        possible = _possible(rows, self._chunk_bytes)
+        possible = _possible(rows, self.chunk_bytes)
         for at in np.flatnonzero(~possible).tolist():
             _report(int(rows.blocks[at]), Corrupt("a row cites no possible record", code="row-impossible"), on_bad)
-        task = _Task(self._objects, self._packs, self._digest_key, rows, sink)
+        task = _Task(self, rows, sink)
         total = 0
         with ThreadPoolExecutor(workers, "holdfast-read") as pool:
             running: deque[Future[_Outcome]] = deque()
@@ -121,10 +121,8 @@ class Scatterer:
 class _Task:
     """One call: its rows, its sink, the buffers of its worker threads."""
 
-    def __init__(self, objects: ObjectStore, packs: PackReader, digest_key: bytes, rows: ChunkRows, sink: Sink) -> None:
-        self._objects = objects
-        self._packs = packs
-        self._digest_key = digest_key
+    def __init__(self, store: Scatterer, rows: ChunkRows, sink: Sink) -> None:
+        self._store = store
         self._rows = rows
         self._sink = sink
         self._thread = local()
@@ -134,8 +132,8 @@ class _Task:
         decoder, buffer = self._tools()
         data = buffer[: stretch.end - stretch.begin]
         try:
-            seal = self._packs.seal(stretch.pack)
-            self._objects.read_into(pack_name(stretch.pack), stretch.begin, data)
+            seal = self._store.packs.seal(stretch.pack)
+            self._store.objects.read_into(pack_name(stretch.pack), stretch.begin, data)
         except HoldfastError as error:
             return self._one_by_one(stretch, error)
         outcome = _Outcome()
@@ -177,7 +175,7 @@ class _Task:
     def _tools(self) -> tuple[Decoder, memoryview]:
         if not hasattr(self._thread, "tools"):
             buffer = memoryview(bytearray(max(READ_BYTES, MAX_RECORD_BYTES)))
-            self._thread.tools = Decoder(self._digest_key), buffer
+            self._thread.tools = Decoder(self._store.digest_key, self._store.chunk_bytes), buffer
         tools: tuple[Decoder, memoryview] = self._thread.tools
         return tools
 

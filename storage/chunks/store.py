@@ -17,7 +17,7 @@ from uuid import UUID
 from storage.chunks.index import ChunkIndex
 from storage.chunks.reader import OnBad, Scatterer, Sink, rows_of
 from storage.chunks.rebuild import IndexReport, Loading, OnBadPack
-from storage.chunks.rows import ChunkRows
+from storage.chunks.rows import ChunkRows, empty_rows
 from storage.chunks.writer import ChunkWriter
 from storage.errors import Corrupt, HoldfastError, Invalid, NotFound
 from storage.keys import KeyRing
@@ -105,7 +105,11 @@ class ChunkStore:
             raise Corrupt("a row cites no possible record", code="row-impossible")
         record = memoryview(bytearray(stored))
         self._objects.read_into(pack_name(pack_id), offset, record)
-        return bytes(Decoder(self.digest_key).decode(self._reader.seal(pack_id), record, digest, pack_name(pack_id)))
+        return bytes(
+            Decoder(self.digest_key, self.chunk_bytes).decode(
+                self._reader.seal(pack_id), record, digest, pack_name(pack_id)
+            )
+        )
 
     def packs(self) -> Iterator[bytes]:
         """Yield the ids of the packs in the object store, in name order."""
@@ -121,23 +125,30 @@ class ChunkStore:
     def verify_pack(self, pack_id: bytes, *, level: Level, workers: int | None = None) -> PackReport:
         """Check a pack: `stored` hashes its bytes, `content` also opens and rehashes every chunk.
 
-        Damage and absence are problems of the report; Unavailable is raised.
+        Damage and absence are problems; Unavailable is raised. A pack without its footer is read forwards.
         """
         stored = verify_stored(self._objects, self._reader, pack_id)
-        if level == "stored" or stored.chunks == 0:
+        if level == "stored":
             return stored
-        try:
-            sealed, entries = self._reader.entries(pack_id)
-        except Corrupt as error:
-            return PackReport((*stored.problems, str(error)), stored.chunks, 0)
-        rows = rows_of(pack_id, entries)
-        problems: list[str] = list(stored.problems)
+        problems = list(stored.problems)
+        rows = self._rows_to_check(pack_id, problems)
 
         def note(number: int, error: HoldfastError) -> None:
             problems.append(f"{error} (chunk {rows.digests[number].tobytes().hex()} at {rows.offsets[number]})")
 
         plain_bytes = self.scatter(rows, lambda block, plain: None, workers=workers, on_bad=note)
-        return PackReport(tuple(problems), sealed.chunks, plain_bytes)
+        return PackReport(tuple(problems), len(rows), plain_bytes)
+
+    def _rows_to_check(self, pack_id: bytes, problems: list[str]) -> ChunkRows:
+        """Return the chunks of a pack by its footer or, that lost, those that can be read forwards."""
+        try:
+            return rows_of(pack_id, self._reader.entries(pack_id)[1])
+        except (Corrupt, NotFound) as error:
+            problems.append(str(error))
+        try:
+            return rows_of(pack_id, self._reader.scan(pack_id))
+        except (Corrupt, NotFound):
+            return empty_rows()
 
     def new_pack(self, buffer: memoryview) -> PackBuilder:
         """Start a pack in `buffer`, under an id and a key that were never used."""
@@ -191,12 +202,15 @@ class ChunkStore:
             on_bad(pack_id, error)
         return loading.sealed
 
-    def rebuild_index(self) -> IndexReport:
-        """Build the index again from the packs' footers alone, in place of whatever is there."""
-        loading = Loading(self._reader, self.index.staging)
+    def rebuild_index(self, *, salvage: bool = False) -> IndexReport:
+        """Build the index again from the packs' footers alone, in place of whatever is there.
+
+        With `salvage` a pack whose footer is lost is read forwards, and named in the report.
+        """
+        loading = Loading(self._reader, self.index.staging, salvage=salvage)
         loading.load(self.packs())
         self.index.replace(loading.runs)
-        return IndexReport(len(loading.sealed), len(self.index), tuple(loading.bad))
+        return IndexReport(len(self.index.packs()), len(self.index), tuple(loading.salvaged), tuple(loading.bad))
 
 
 def _missing(pack_id: bytes) -> NotFound:

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from storage.chunks.index import ChunkIndex, Location
-from storage.chunks.pending import MAX_WAITING_ROWS, PendingRows, UnitRows, Written
+from storage.chunks.pending import MAX_UNMARKED_ROWS, PendingRows, UnitRows, Written
 from storage.chunks.pipeline import Baseline, Buffers, NewChunk, Preparer, Readable, Unit, split_runs
 from storage.packs.writer import PackBuilder, SealedPack
 
-UNIT_BYTES = 4 << 20
+UNIT_BYTES = 2 << 20
 BUFFER_BUDGET_BYTES = 96 << 20
 
 
@@ -164,15 +164,16 @@ class _Packing:
         if self._sealing is not None and self._sealing[0].done():
             self._wait()
         rows = UnitRows(unit)
-        for digest, outcome in zip(unit.digests, unit.outcomes, strict=True):
-            rows.locations.append(
-                outcome if isinstance(outcome, Location) else self._place(digest.tobytes(), outcome, rows)
-            )
+        for number, outcome in enumerate(unit.outcomes):
+            if isinstance(outcome, Location):
+                rows.locations.append(outcome)
+            else:
+                rows.locations.append(self._place(unit.digests[number].tobytes(), outcome, rows))
         self.rows.add(rows)
         if self._open is None and self._sealing is None:
             self.rows.mark()
             self.rows.durable()
-        elif self.rows.waiting_rows > MAX_WAITING_ROWS:
+        elif self.rows.unmarked_rows > MAX_UNMARKED_ROWS:
             self._seal()
 
     def close(self) -> None:

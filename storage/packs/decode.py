@@ -22,12 +22,12 @@ from storage.packs.seals import Seal, SealBroken
 
 
 class Decoder:
-    """Opens records: seal, decompression, digest. `digest_key` is the repository's."""
+    """Opens records: seal, decompression, digest. `digest_key` and the chunks' largest size are the repository's."""
 
-    def __init__(self, digest_key: bytes) -> None:
+    def __init__(self, digest_key: bytes, chunk_bytes: int = MAX_CHUNK_BYTES) -> None:
         self._digest_key = digest_key
-        self._payload = memoryview(bytearray(MAX_CHUNK_BYTES))
-        self._plain = memoryview(bytearray(MAX_CHUNK_BYTES))
+        self._payload = memoryview(bytearray(chunk_bytes))
+        self._plain = memoryview(bytearray(chunk_bytes))
         self._zstd = zstandard.ZstdDecompressor()
 
     def decode(self, seal: Seal, record: memoryview, digest: bytes, name: str) -> memoryview:
@@ -36,7 +36,7 @@ class Decoder:
         `digest` is what the caller believes to be there; `name` says in errors which pack it is.
         """
         head = parse_head(record, name)
-        if head.digest != digest or len(record) != head.stored_bytes:
+        if head.digest != digest or len(record) != head.stored_bytes or head.plain_bytes > len(self._plain):
             raise Corrupt(f"{name}: a record is not the one expected", code="record-other")
         plain = self._open(seal, record, head, name)
         if blake3(plain, key=self._digest_key, max_threads=1).digest() != digest:

@@ -86,9 +86,9 @@ class PackReader:
         return SealedPack(pack_id, size, trailer.chunks, trailer.body_hash), entries
 
     def scan(self, pack_id: bytes) -> Entries:
-        """Read the records forwards, without footer and trailer, up to the first that does not verify.
+        """Read the records forwards, without footer and trailer, as far as one leads to the next.
 
-        For a pack whose end is lost. Every returned record's seal holds. Raises Corrupt `pack-header`.
+        For a pack whose end is lost. Every returned record's seal holds. Raises NotFound, Corrupt `pack-header`.
         """
         seal = self.seal(pack_id)
         decoder = Decoder(self._keys.digest_key())

@@ -23,7 +23,7 @@ _READ_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class PackReport:
-    """What a verification found; an empty `problems` is a sound pack. `checked_bytes`: stored, or plain at `content`."""
+    """What a verification found; no problems: a sound pack. `checked_bytes` are stored ones, or plain at `content`."""
 
     problems: tuple[str, ...]
     chunks: int
