@@ -140,7 +140,10 @@ class Snapshot(Protocol):
     label: str
     consistency: Consistency
     fallback_cause: str | None
-    disks: Mapping[str, DiskSnapshot]
+
+    @property
+    def disks(self) -> Mapping[str, DiskSnapshot]:
+        """The frozen disks, by their keys."""
 
     def confirm(self) -> None:
         """Say that what was read was one moment; called after the last read and before the commit.
