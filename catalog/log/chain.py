@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,6 +19,7 @@ GENESIS = bytes(32)
 """The head of an empty log."""
 
 MAX_VERSION = 2**63 - 1
+HEADER = Struct(">cQ16sQQQ")
 
 
 class ChainedRow(NamedTuple):
@@ -63,10 +65,10 @@ class ChainReport:
 
 def leaf_of(originator_id: UUID, version: int, topic: str, state: bytes) -> bytes:
     """SHA-256 over 0x00 and the four fields, each behind its length as 8 bytes, big-endian."""
-    leaf = sha256(b"\x00")
-    for field in (originator_id.bytes, version.to_bytes(8, "big"), topic.encode(), state):
-        leaf.update(len(field).to_bytes(8, "big"))
-        leaf.update(field)
+    name = topic.encode()
+    leaf = sha256(HEADER.pack(b"\x00", 16, originator_id.bytes, 8, version, len(name)))
+    leaf.update(name + len(state).to_bytes(8, "big"))
+    leaf.update(state)
     return leaf.digest()
 
 

@@ -22,6 +22,16 @@ SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'stored_events'), 
     COALESCE((SELECT MAX(id) FROM stored_events), 0),
     COALESCE((SELECT MAX(notification_id) FROM chain), 0)
 """
+MISMATCHED_STREAM = """
+SELECT (SELECT originator_id
+FROM (SELECT originator_id, COUNT(*) AS events, MAX(originator_version) AS last FROM stored_events GROUP BY 1)
+LEFT JOIN streams USING (originator_id)
+WHERE events <> last OR version IS NOT last
+UNION ALL
+SELECT originator_id FROM streams
+WHERE NOT EXISTS (SELECT 1 FROM stored_events AS e WHERE e.originator_id = streams.originator_id)
+LIMIT 1)
+"""
 
 
 class LogCheck:
@@ -36,7 +46,7 @@ class LogCheck:
         with translated(self._path):
             (application_id,) = self._recorder.one("PRAGMA application_id")
             (written,) = self._recorder.one("PRAGMA user_version")
-            if application_id != APPLICATION_ID:
+            if application_id != APPLICATION_ID or written < FORMAT:
                 raise Corrupt(f"{self._path} is a database, but no event log", code="log-format")
             if written > FORMAT:
                 raise Invalid(
@@ -80,12 +90,16 @@ class LogCheck:
     def _ended(self, report: ChainReport, *, whole_file: bool) -> ChainReport:
         with translated(self._path):
             tail = self._tail_problem()
-            structure = self._recorder.one("PRAGMA integrity_check(1)")[0] if whole_file and not tail else "ok"
-        if tail:
-            return replace(report, bad_position=report.position + 1, problem=tail)
+            if tail:
+                return replace(report, bad_position=report.position + 1, problem=tail)
+            return replace(report, problem=self._file_problem() if whole_file else "")
+
+    def _file_problem(self) -> str:
+        (structure,) = self._recorder.one("PRAGMA integrity_check(1)")
         if structure != "ok":
-            return replace(report, problem=f"the structure of the file is damaged: {structure}")
-        return report
+            return f"the structure of the file is damaged: {structure}"
+        (stream,) = self._recorder.one(MISMATCHED_STREAM)
+        return f"stream {stream} does not hold the versions that were recorded" if stream else ""
 
     def _tail_problem(self) -> str:
         issued, events, links = self._recorder.one(ENDS)

@@ -14,6 +14,8 @@ from storage.errors import Corrupt, Denied, HoldfastError, Limit, Unavailable
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
 UNREACHABLE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL})
+SHORT = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_DATA, sqlite3.SQLITE_IOERR_CORRUPTFS})
+"""Input and output errors that say something of the bytes, and not of the way to them."""
 
 
 @contextmanager
@@ -30,6 +32,9 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(cause, sqlite3.IntegrityError):
             raise
         raise _failure(path, getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT), str(error)) from error
+    except UnicodeDecodeError as error:
+        # Python decodes SQLite's messages strictly, and those quote the damaged schema.
+        raise _failure(path, sqlite3.SQLITE_CORRUPT, str(error)) from error
 
 
 def _failure(path: Path, extended_code: int, why: str) -> HoldfastError:
@@ -42,7 +47,7 @@ def _failure(path: Path, extended_code: int, why: str) -> HoldfastError:
         )
     if code in REFUSED:
         return Denied(f"the event log {path} cannot be opened", code="log-denied", why=why)
-    if code in UNREACHABLE:
+    if code in UNREACHABLE and extended_code not in SHORT:
         return Unavailable(f"the event log {path} cannot be read or written", code="log-io", why=why)
     return Corrupt(
         f"the event log {path} is damaged",

@@ -6,7 +6,7 @@ transaction; no row leaves here that does not match its leaf.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice, takewhile
 from typing import Any
 from uuid import UUID
@@ -32,66 +32,65 @@ CREATE TABLE chain (
     leaf BLOB NOT NULL,
     head BLOB NOT NULL
 )"""
+STREAMS_TABLE = """
+CREATE TABLE streams (
+    originator_id TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) WITHOUT ROWID"""
 INSERT_EVENT = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
 INSERT_LINK = "INSERT INTO chain (notification_id, leaf, head) VALUES (?, ?, ?)"
 SELECT_ROWS = """
 SELECT e.id, e.originator_id, e.originator_version, e.topic, e.state, c.leaf, c.head
 FROM stored_events e LEFT JOIN chain c ON c.notification_id = e.id
 """
-HAS_VERSION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
-LAST_VERSION = "SELECT MAX(originator_version) FROM stored_events WHERE originator_id = ?"
+SELECT_LOG_ROWS = SELECT_ROWS + "WHERE e.id > ? AND e.id <= ? ORDER BY e.id"
+SELECT_STREAM_ROWS = (
+    SELECT_ROWS + "WHERE e.originator_id = ? AND e.originator_version > ? ORDER BY e.originator_version"
+)
+LAST_LINK = """
+SELECT c.notification_id, c.head, e.id
+FROM chain c LEFT JOIN stored_events e ON e.id = c.notification_id
+ORDER BY c.notification_id DESC LIMIT 1
+"""
+LAST_VERSION = """
+SELECT COALESCE((SELECT version FROM streams WHERE originator_id = :id), 0),
+    COALESCE((SELECT MAX(originator_version) FROM stored_events WHERE originator_id = :id), 0)
+"""
+SELECT_STREAM = "SELECT version FROM streams WHERE originator_id = ?"
+SET_STREAM = """
+INSERT INTO streams (originator_id, version) VALUES (?, ?)
+ON CONFLICT (originator_id) DO UPDATE SET version = excluded.version
+"""
 
 
 class ChainedRecorder(SQLiteApplicationRecorder):
     """Positions are 1, 2, 3 and so on, without a gap: a transaction that fails gives its positions back."""
 
-    TABLES = (EVENTS_TABLE, CHAIN_TABLE)
+    TABLES = (EVENTS_TABLE, CHAIN_TABLE, STREAMS_TABLE)
 
     def construct_create_table_statements(self) -> list[str]:
         """The tables of a new log."""
         return list(self.TABLES)
 
     def _insert_events(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int]:
-        firsts = _first_versions(stored_events)
+        spans = _spans(stored_events)
         positions = []
         for event in stored_events:
             c.execute(INSERT_EVENT, (_text(event.originator_id), event.originator_version, event.topic, event.state))
             positions.append(c.lastrowid)
-        self._refuse_gaps(c, firsts)
-        # The insert took the write lock, so from here to the commit nobody else can add a head.
-        self._insert_links(c, stored_events, positions)
+        # The insert took the write lock, so from here to the commit nobody else can add a version or a head.
+        for stream, (first, last) in spans.items():
+            _advance(c, stream, first, last)
+        _insert_links(c, stored_events, positions)
         return positions
-
-    def _insert_links(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], positions: Sequence[int]) -> None:
-        last, head = _last_link(c)
-        if last + 1 != positions[0]:
-            raise Corrupt(
-                f"the chain ends at position {last} and the log before {positions[0]}",
-                code="log-tail",
-                hint="nothing was recorded; verify the log",
-            )
-        links = []
-        for position, event in zip(positions, stored_events, strict=True):
-            leaf = leaf_of(_uuid(event.originator_id), event.originator_version, event.topic, event.state)
-            head = next_head(head, leaf)
-            links.append((position, leaf, head))
-        c.executemany(INSERT_LINK, links)
-
-    def _refuse_gaps(self, c: SQLiteCursor, firsts: Mapping[str, int]) -> None:
-        for stream, first in firsts.items():
-            if first > 1:
-                c.execute(HAS_VERSION, (stream, first - 1))
-                if c.fetchone() is None:
-                    raise Conflict(
-                        f"stream {UUID(stream)} has no version {first - 1} yet",
-                        code="event-version",
-                        why=f"version {first} was to be recorded",
-                    )
 
     def rows_after(self, position: int, until: int | None = None) -> Generator[ChainedRow, None, None]:
         """The rows behind `position`, unverified, one at a time, from one moment's log."""
         last = MAX_VERSION if until is None else until
-        return self._rows(SELECT_ROWS + "WHERE e.id > ? AND e.id <= ? ORDER BY e.id", (position, last))
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(SELECT_LOG_ROWS, (position, last))
+            while (row := c.fetchone()) is not None:
+                yield ChainedRow(*row)
 
     def log_after(self, position: int) -> Generator[StoredRow, None, None]:
         """The verified rows behind `position`, one at a time; Corrupt at a gap or a row that was altered."""
@@ -107,21 +106,22 @@ class ChainedRecorder(SQLiteApplicationRecorder):
 
     def stream_after(self, originator_id: UUID, version: int) -> Generator[StoredRow, None, None]:
         """The verified rows of one stream behind `version`, one at a time; Corrupt when a version is missing."""
-        clause = "WHERE e.originator_id = ? AND e.originator_version > ? ORDER BY e.originator_version"
-        for row in self._rows(SELECT_ROWS + clause, (originator_id.hex, version)):
-            stored = _trusted(row)
-            version += 1
-            if stored.originator_version != version:
-                raise Corrupt(
-                    f"version {version} of stream {originator_id} is missing",
-                    code="event-missing",
-                    hint="verify the log",
-                )
-            yield stored
+        with self.datastore.transaction(commit=False) as c:
+            last = _last_version(c, originator_id)
+            c.execute(SELECT_STREAM_ROWS, (originator_id.hex, version))
+            while (row := c.fetchone()) is not None:
+                version += 1
+                stored = _trusted(ChainedRow(*row))
+                if stored.originator_version != version:
+                    raise _missing(originator_id, version)
+                yield stored
+            if version < last:
+                raise _missing(originator_id, version + 1)
 
     def version(self, originator_id: UUID) -> int:
-        """The last version of a stream, 0 when it is empty."""
-        return int(self.one(LAST_VERSION, originator_id.hex)[0] or 0)
+        """The last version of a stream, 0 when it is empty; Corrupt when the file's index tells another."""
+        with self.datastore.transaction(commit=False) as c:
+            return _last_version(c, originator_id)
 
     def last_link(self) -> tuple[int, bytes]:
         """The last position and the chain's head there."""
@@ -170,35 +170,80 @@ class ChainedRecorder(SQLiteApplicationRecorder):
         wanted = (row for row in rows if not topics or row.topic in topics)
         return [Notification(*row[1:], id=row.position) for row in islice(wanted, limit)]
 
-    def _rows(self, statement: str, parameters: Sequence[object]) -> Generator[ChainedRow, None, None]:
-        with self.datastore.transaction(commit=False) as c:
-            c.execute(statement, parameters)
-            while (row := c.fetchone()) is not None:
-                yield ChainedRow(*row)
+
+def _advance(c: SQLiteCursor, stream: str, first: int, last: int) -> None:
+    c.execute(SELECT_STREAM, (stream,))
+    row = c.fetchone()
+    held = row[0] if row else 0
+    if held != first - 1:
+        raise Conflict(f"version {first} of stream {UUID(stream)} does not follow version {held}", code="event-version")
+    c.execute(SET_STREAM, (stream, last))
+
+
+def _insert_links(c: SQLiteCursor, stored_events: Sequence[StoredEvent], positions: Sequence[int]) -> None:
+    last, head = _last_link(c)
+    if last + 1 != positions[0]:
+        raise Corrupt(
+            f"the chain ends at position {last} and the log before {positions[0]}",
+            code="log-tail",
+            hint="nothing was recorded; verify the log",
+        )
+    links = []
+    for position, event in zip(positions, stored_events, strict=True):
+        leaf = leaf_of(_uuid(event.originator_id), event.originator_version, event.topic, event.state)
+        head = next_head(head, leaf)
+        links.append((position, leaf, head))
+    c.executemany(INSERT_LINK, links)
+
+
+def _last_version(c: SQLiteCursor, originator_id: UUID) -> int:
+    c.execute(LAST_VERSION, {"id": originator_id.hex})
+    recorded, indexed = c.fetchone()
+    if recorded != indexed or not isinstance(recorded, int):
+        raise Corrupt(
+            f"stream {originator_id} ends at version {indexed}, and {recorded} was recorded",
+            code="event-missing",
+            hint="verify the log",
+        )
+    return recorded
 
 
 def _last_link(c: SQLiteCursor) -> tuple[int, bytes]:
-    c.execute("SELECT notification_id, head FROM chain ORDER BY notification_id DESC LIMIT 1")
+    c.execute(LAST_LINK)
     row = c.fetchone()
-    return (row[0], row[1]) if row else (0, GENESIS)
+    if row is None:
+        return 0, GENESIS
+    position, head, event = row
+    if event is None or not isinstance(head, bytes) or len(head) != len(GENESIS):
+        raise Corrupt(
+            f"the event log has lost its end: the chain's last position {position} is not whole",
+            code="log-tail",
+            hint="verify the log",
+        )
+    return position, head
 
 
-def _first_versions(stored_events: Sequence[StoredEvent]) -> dict[str, int]:
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
+def _spans(stored_events: Sequence[StoredEvent]) -> dict[str, tuple[int, int]]:
+    spans: dict[str, tuple[int, int]] = {}
     for event in stored_events:
         stream, version = _text(event.originator_id), event.originator_version
         if not 0 < version <= MAX_VERSION:
             raise Invalid(f"{version} is no version: they count from 1", code="event-version")
-        if version != last.get(stream, version - 1) + 1:
+        first, last = spans.get(stream, (version, version - 1))
+        if version != last + 1:
             raise Conflict(
                 f"version {version} of stream {UUID(stream)} is out of order",
                 code="event-version",
-                why=f"version {last[stream]} came before it",
+                why=f"version {last} came before it",
             )
-        first.setdefault(stream, version)
-        last[stream] = version
-    return first
+        spans[stream] = (first, version)
+    return spans
+
+
+def _missing(originator_id: UUID, version: int) -> Corrupt:
+    return Corrupt(
+        f"version {version} of stream {originator_id} is missing", code="event-missing", hint="verify the log"
+    )
 
 
 def _trusted(row: ChainedRow) -> StoredRow:

@@ -1,6 +1,6 @@
 """The SQLite file under the log: how it is opened, and the library's factory for it.
 
-Imports nothing of ours but its neighbours. Each connection is in WAL mode and syncs each commit, and that
+Imports `storage.errors` and its neighbours of ours. Each connection is in WAL mode and syncs each commit, and that
 is asserted, since another build of SQLite may have other defaults. A failed commit leaves no open transaction.
 """
 
@@ -10,11 +10,11 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from eventsourcing.persistence import OperationalError
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore, SQLiteFactory
 from eventsourcing.utils import Environment, EnvType
 
 from catalog.log.recorder import ChainedRecorder
+from storage.errors import Corrupt, Unavailable
 
 FORMAT = 1
 APPLICATION_ID = 0x48464556
@@ -41,23 +41,30 @@ class LogConnection(SQLiteConnection):
 
 
 class LogPool(SQLiteConnectionPool):
-    """Connections with our settings."""
+    """Connections with our settings; one that cannot have them is closed."""
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()._sqlite_conn
+        connection = sqlite3.connect(
+            self.db_name, uri=True, check_same_thread=False, isolation_level=None, timeout=self.lock_timeout or 0
+        )
         try:
-            connection.execute(f"PRAGMA synchronous={FULL}")
-            connection.execute("PRAGMA trusted_schema=OFF")
-            connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
-            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-            (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
-            if (mode, synchronous) != ("wal", FULL):
-                msg = f"commits would not be durable: journal mode {mode}, synchronous {synchronous}"
-                raise OperationalError(msg)
+            _configure(connection)
         except BaseException:
             connection.close()
             raise
         return LogConnection(connection, max_age=None)
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA synchronous={FULL}")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+    if mode != "wal":
+        raise Corrupt("the file is no event log", code="log-format", why=f"its journal mode is {mode}")
+    if synchronous != FULL:
+        raise Unavailable("commits would not be durable", code="log-sync", why=f"synchronous is {synchronous}")
 
 
 class LogFactory(SQLiteFactory):
