@@ -90,22 +90,20 @@ def translated() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise _ours(error) from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         # A query that fails while it streams fails inside Arrow, which keeps the text only.
         raise _from_text(str(error)) from error
 
 
 def _ours(error: duckdb.Error) -> HoldfastError:
     text = str(error).strip()
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return Limit("the query needs more memory than it may use", code="sql-memory", why=text.splitlines()[0])
-    if isinstance(error, duckdb.IOException):
-        return Corrupt("a file of the index cannot be read", code="index-file", why=text, hint="rebuild the index")
     code = next(code for kind, code in CODES if isinstance(error, kind))
-    return Invalid("the query cannot be answered", code=code, why=text)
+    return _from_text(text, code)
 
 
-def _from_text(text: str) -> HoldfastError:
-    if "Out of Memory" in text:
+def _from_text(text: str, code: str = "sql-error") -> HoldfastError:
+    if text.startswith("Out of Memory Error"):
         return Limit("the query needs more memory than it may use", code="sql-memory", why=text.splitlines()[0])
-    return Invalid("the query cannot be answered", code="sql-error", why=text)
+    if text.startswith("IO Error"):
+        return Corrupt("a file of the index cannot be read", code="index-file", why=text, hint="rebuild the index")
+    return Invalid("the query cannot be answered", code=code, why=text)

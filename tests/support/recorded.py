@@ -67,7 +67,6 @@ class Author:
         self.log = log
         self.batch_rows = batch_rows
         self._minutes = 0
-        self._runs = 0
         self._last: dict[UUID, DiskPoint] = {}
 
     def now(self) -> datetime:
@@ -102,9 +101,8 @@ class Author:
         return machine_id
 
     def run_id(self) -> UUID:
-        """The next run."""
-        self._runs += 1
-        return uuid5(REPOSITORY, f"run {self._runs}")
+        """A run of its own for whoever records an event next."""
+        return uuid5(REPOSITORY, f"run behind {self.log.position()}")
 
     def backup(self, machine_id: UUID, changes: Mapping[str, Change], *, name: str = "vm", commit: bool = True) -> UUID:
         """Record a run with its batches, and unless told otherwise its restore point; return the point's id."""
