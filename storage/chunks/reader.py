@@ -29,39 +29,37 @@ READ_BYTES = 4 << 20
 GAP_BYTES = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretch:
     """Neighbouring records of one pack: bytes `begin` to `end`, and the positions of the rows that cite them."""
 
     pack: bytes
     begin: int
     end: int
-    rows: NDArray[np.int64]
+    rows: list[int]
+
+    def takes(self, pack: bytes, begin: int, end: int, at_most: int) -> bool:
+        """Tell whether the record at `begin` to `end`, which starts no earlier than the last, belongs here."""
+        near = pack == self.pack and begin <= self.end + GAP_BYTES
+        return near and (end - self.begin <= at_most or (begin, end) == (self.begin, self.end))
 
 
 def plan_stretches(rows: ChunkRows, positions: NDArray[np.int64], at_most: int = READ_BYTES) -> list[Stretch]:
     """Group the rows at `positions` into reads of up to `at_most` bytes or one record, by their first blocks."""
-    begins = rows.offsets.astype(np.int64)
-    ends = begins + rows.stored
-    order = positions[np.lexsort((ends[positions], begins[positions], rows.pack_index[positions]))]
+    begins = rows.offsets[positions].astype(np.int64)
+    ends = begins + rows.stored[positions]
+    packs = rows.pack_index[positions]
+    order = np.lexsort((ends, begins, packs))
+    columns = (positions[order].tolist(), packs[order].tolist(), begins[order].tolist(), ends[order].tolist())
     stretches: list[Stretch] = []
-    taken: list[int] = []
-    begin = end = 0
-    for at in order.tolist():
-        near = bool(taken) and rows.pack_index[at] == rows.pack_index[taken[0]] and begins[at] <= end + GAP_BYTES
-        if not near or (ends[at] - begin > at_most and (begins[at], ends[at]) != (begin, end)):
-            _close(stretches, rows, taken, begin, end)
-            taken, begin, end = [], int(begins[at]), int(ends[at])
-        taken.append(at)
-        end = max(end, int(ends[at]))
-    _close(stretches, rows, taken, begin, end)
-    return sorted(stretches, key=lambda stretch: int(stretch.rows.min()))
-
-
-def _close(stretches: list[Stretch], rows: ChunkRows, taken: list[int], begin: int, end: int) -> None:
-    if taken:
-        pack = rows.packs[int(rows.pack_index[taken[0]])]
-        stretches.append(Stretch(pack, begin, end, np.array(taken, np.int64)))
+    for at, number, begin, end in zip(*columns, strict=True):
+        last = stretches[-1] if stretches else None
+        if last is None or not last.takes(rows.packs[number], begin, end, at_most):
+            last = Stretch(rows.packs[number], begin, end, [])
+            stretches.append(last)
+        last.rows.append(at)
+        last.end = max(last.end, end)
+    return sorted(stretches, key=lambda stretch: min(stretch.rows))
 
 
 def rows_of(pack: bytes, entries: Entries) -> ChunkRows:
@@ -69,7 +67,12 @@ def rows_of(pack: bytes, entries: Entries) -> ChunkRows:
     entries = entries[np.argsort(entries["offset"])]
     count = np.arange(len(entries), dtype=np.uint32)
     return ChunkRows(
-        count, entries["digest"], (pack,), np.zeros(len(count), np.uint16), entries["offset"], entries["stored"]
+        blocks=count,
+        digests=np.ascontiguousarray(entries["digest"]),
+        packs=(pack,),
+        pack_index=np.zeros(len(count), np.uint16),
+        offsets=np.ascontiguousarray(entries["offset"]),
+        stored=np.ascontiguousarray(entries["stored"]),
     )
 
 
@@ -153,7 +156,7 @@ class _Task:
     def _one_by_one(self, stretch: Stretch, error: HoldfastError) -> _Outcome:
         """Read the records of a stretch singly, so that those before a damaged place still come."""
         outcome = _Outcome()
-        singles = plan_stretches(self._rows, stretch.rows, at_most=0)
+        singles = plan_stretches(self._rows, np.array(stretch.rows), at_most=0)
         if len(singles) == 1:
             outcome.bad = [(int(block), error) for block in self._rows.blocks[stretch.rows]]
             return outcome
@@ -166,11 +169,11 @@ class _Task:
     def _records(self, stretch: Stretch, data: memoryview) -> Iterator[tuple[list[int], memoryview]]:
         """Yield the positions of rows that cite the same chunk in the same place, and the record's bytes."""
         same: dict[tuple[int, int, bytes], list[int]] = {}
-        for at in stretch.rows.tolist():
+        for at in stretch.rows:
             key = int(self._rows.offsets[at]), int(self._rows.stored[at]), self._rows.digests[at].tobytes()
             same.setdefault(key, []).append(at)
-        for (offset, stored, _), at in same.items():
-            yield at, data[offset - stretch.begin : offset - stretch.begin + stored]
+        for (offset, stored, _), positions in same.items():
+            yield positions, data[offset - stretch.begin : offset - stretch.begin + stored]
 
     def _tools(self) -> tuple[Decoder, memoryview]:
         if not hasattr(self._thread, "tools"):

@@ -16,10 +16,12 @@ from typing import Protocol, Self
 from storage.chunks.index import ChunkIndex, Location
 from storage.chunks.pending import MAX_UNMARKED_ROWS, PendingRows, UnitRows, Written
 from storage.chunks.pipeline import Baseline, Buffers, NewChunk, Preparer, Readable, Unit, split_runs
+from storage.errors import Conflict, Limit
 from storage.packs.writer import PackBuilder, SealedPack
 
 UNIT_BYTES = 2 << 20
 BUFFER_BUDGET_BYTES = 96 << 20
+MAX_BLOCKS = 1 << 32
 
 
 class PackSink(Protocol):
@@ -54,6 +56,7 @@ class ChunkWriter:
     def __init__(self, store: PackSink) -> None:
         self._store = store
         self.interrupted = False
+        self._busy = False
         blocks = max(1, min(UNIT_BYTES, BUFFER_BUDGET_BYTES // (2 * store.workers + 2)) // store.chunk_bytes)
         self._unit_blocks = blocks
         unit_bytes = blocks * store.chunk_bytes
@@ -85,11 +88,16 @@ class ChunkWriter:
     ) -> Iterator[Written]:
         """Store the blocks of `runs` (first block, count; ascending, disjoint) and yield where they are.
 
-        `progress` is called with the bytes read since its last call. Errors of the disk come out unchanged; Limit
-        `store-full`, Invalid `block-runs`. A pack is listed in the first Written that needs it, and again in later
-        ones until the caller has come back for more.
+        `progress` is called with the bytes read since its last call. A pack is listed in the first Written that
+        cites it, and again in later ones until the caller has come back for more. Errors of the disk come out
+        unchanged; Limit `store-full` or `disk-size`, Invalid `block-runs`, Conflict `writer-busy`.
         """
-        self.interrupted = False
+        blocks = -(-disk.size_bytes // self._store.chunk_bytes)
+        if blocks > MAX_BLOCKS:
+            raise Limit(f"a disk of {disk.size_bytes} bytes has too many blocks", code="disk-size")
+        if self._busy:
+            raise Conflict("the writer has not finished its last disk", code="writer-busy")
+        self._busy, self.interrupted = True, False
         preparer = Preparer(
             disk,
             self._store.chunk_bytes,
@@ -98,7 +106,6 @@ class ChunkWriter:
             lookup=self._store.index.lookup,
             baseline=baseline,
         )
-        blocks = -(-disk.size_bytes // self._store.chunk_bytes)
         todo = split_runs(runs, blocks, self._unit_blocks)
         packing = _Packing(self._store, self._pack_buffers, self._sealer)
         units = self._units(preparer, todo, stop)
@@ -113,6 +120,7 @@ class ChunkWriter:
         finally:
             units.close()
             packing.drop()
+            self._busy = False
 
     def _deliver(self, packing: _Packing, *, last: bool) -> Iterator[Written]:
         for written in packing.rows.ready(last=last):
@@ -141,8 +149,11 @@ class ChunkWriter:
                 self._buffers.give(buffer)
 
     def _next_span(self, todo: Iterator[tuple[int, int]], stop: Callable[[], bool] | None) -> tuple[int, int] | None:
-        self.interrupted = self.interrupted or bool(stop and stop())
-        return None if self.interrupted else next(todo, None)
+        span = None if self.interrupted else next(todo, None)
+        if span is not None and stop is not None and stop():
+            self.interrupted = True
+            return None
+        return span
 
 
 class _Packing:

@@ -6,7 +6,9 @@ returns; unfinished files live in `.partial`, which no object's name can reach.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +67,8 @@ class LocalObjects:
             found = self._path(name).lstat()
         except OSError as error:
             raise _read_error(error, name) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise _no_object(name)
         return _describe(name, found)
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
@@ -99,16 +103,20 @@ class LocalObjects:
 
     def _open(self, name: str) -> int:
         try:
-            return os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise _read_error(error, name) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _no_object(name)
+        return descriptor
 
     def _walk(self, folder: str, prefix: str) -> Iterator[ObjectStat]:
         for key, entry in _entries(self._root, folder):
             if key.endswith("/"):
                 if key.startswith(prefix) or prefix.startswith(key):
                     yield from self._walk(key, prefix)
-            elif key.startswith(prefix):
+            elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
                 try:
                     yield _describe(key, entry.stat(follow_symlinks=False))
                 except FileNotFoundError:
@@ -145,6 +153,10 @@ def _pread_all(descriptor: int, offset: int, buffer: memoryview, name: str) -> N
 
 
 def _read_error(error: OSError, name: str) -> HoldfastError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return NotFound(f"no object {name}", code="object-missing")
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) or error.errno == errno.ELOOP:
+        return _no_object(name)
     return storage_error(error, f"cannot read {name}")
+
+
+def _no_object(name: str) -> NotFound:
+    return NotFound(f"no object {name}", code="object-missing")
