@@ -7,6 +7,7 @@ restore point that cites it and not before. A projector that finds the index els
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from catalog.domain import ids
 from catalog.domain.events import RestorePointCommitted
@@ -61,19 +62,19 @@ class Projector:
                 hint="rebuild the index",
             )
         sheets = Sheets(self._lake, position + 1)
-        done = position
         try:
-            for recorded in self._log.follow(position):
+            for recorded in takewhile(lambda recorded: recorded.position <= end, self._log.follow(position)):
                 self._add(sheets, recorded)
                 done = recorded.position
-                if sheets.weight_bytes >= self._commit_bytes:
-                    position = self._commit(sheets, position, done)
-                    sheets = Sheets(self._lake, done + 1)
+                if sheets.weight_bytes >= self._commit_bytes or done == end:
+                    files = sheets.close(done)
+                    self._lake.commit(files, expected=position, position=done, message=f"events to {done}")
+                    position, sheets = done, Sheets(self._lake, done + 1)
                     if progress is not None:
                         progress(done, end)
-            return self._commit(sheets, position, done)
         finally:
             sheets.abandon()
+        return position
 
     def _add(self, sheets: Sheets, recorded: Recorded) -> None:
         for table, row in project(recorded):
@@ -84,9 +85,3 @@ class Projector:
                 for batch in sealed_batches(self._log, point):
                     table, rows = rows_of(point, batch)
                     sheets.stream(table, part, rows)
-
-    def _commit(self, sheets: Sheets, expected: int, position: int) -> int:
-        if position > expected:
-            files = sheets.close(position)
-            self._lake.commit(files, expected=expected, position=position, message=f"events to {position}")
-        return position
