@@ -44,7 +44,7 @@ class Catalog:
         self.home = home
         self.config = config
         self.log = log
-        self._clock = clock
+        self.clock = clock
         self._lake: Lake | None = None
         self._directory = LogDirectory(log)
 
@@ -64,7 +64,7 @@ class Catalog:
     def lake(self) -> Lake:
         """The index as it is, which may be behind the log."""
         if self._lake is None:
-            self._lake = Lake.open(self.home.lake_dir, TABLES, clock=self._clock)
+            self._lake = Lake.open(self.home.lake_dir, TABLES, clock=self.clock)
         return self._lake
 
     def close_index(self) -> None:
@@ -81,7 +81,7 @@ class Catalog:
         """Drop the index, whatever state it is in, and make it anew from the log."""
         self.close_index()
         Lake.drop(self.home.lake_dir)
-        create_lake(self.home, self._clock)
+        create_lake(self.home, self.clock)
         return self.catch_up()
 
     def index_trouble(self) -> str | None:

@@ -1,19 +1,19 @@
 """Backing up a source: its machines one after another, each under its lock, one failing alone.
 
 Imports `adapters.port` and `catalog`. The index follows after each machine; should it fail, the restore point
-stands all the same and the next command catches up.
+stands all the same, and the outcome says what is wrong with the index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.errors import AdapterError
 from adapters.port import MachineFact, Source
 from catalog.domain.machine import MachineState
-from ingest.flow import BackupReport, MachineBackup
+from ingest.flow import BackupReport, Interrupted, MachineBackup
 from ingest.inventory import discover
 from ingest.locks import exclusive
 from ingest.progress import Progress
@@ -39,24 +39,39 @@ class BackupRequest:
     full: bool = False
 
 
+@dataclass(slots=True)
+class BackupOutcome:
+    """The restore points, the machines that got none, and what else there is to say."""
+
+    reports: list[BackupReport] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    interrupted: bool = False
+    index_trouble: str | None = None
+
+
 def backup(
     services: Services,
     request: BackupRequest,
     *,
     progress: Progress,
     stop: Callable[[], bool],
-) -> tuple[list[BackupReport], list[Failure]]:
-    """Back up what was asked for; return the restore points and the machines that got none."""
-    reports: list[BackupReport] = []
-    failures: list[Failure] = []
+) -> BackupOutcome:
+    """Back up what was asked for. An interrupt ends it with what was reached so far."""
+    outcome = BackupOutcome()
     with connected(services, request.source) as source:
         for fact, state in _chosen(discover(services, request.source, source), request):
+            if stop():
+                outcome.interrupted = True
+                break
             try:
-                reports.append(backup_machine(services, source, fact, state, request, progress=progress, stop=stop))
+                report = backup_machine(services, source, fact, state, request, progress=progress, stop=stop)
+                outcome.reports.append(report)
             except (HoldfastError, AdapterError) as error:
-                failures.append(Failure(fact.name, error))
-            services.catalog.catch_up()
-    return reports, failures
+                outcome.failures.append(Failure(fact.name, error))
+            except Interrupted:
+                outcome.interrupted = True
+            outcome.index_trouble = services.catalog.index_trouble()
+    return outcome
 
 
 def backup_machine(
@@ -96,5 +111,6 @@ def _chosen(
             f"{request.source} has {wanted}",
             code="machine-unknown",
             why=f"it shows: {', '.join(fact.name for fact, _ in found)}" if found else "it shows none",
+            hint=f"holdfast source check {request.source}",
         )
     return chosen

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from ingest.wiring import Services, free_bytes
+from catalog.domain.events import PackSealed
+from catalog.home import Home, RepositoryConfig
+from catalog.runtime import Catalog
+from ingest.damage import DamagedPacks
+from ingest.wiring import free_bytes, load_keys
 from storage.errors import HoldfastError
+from storage.objects.local import LocalObjects
+from storage.packs.format import pack_name
 
 MIN_FREE_BYTES = 5 * 1024**3
 TOOLS = {
@@ -34,39 +40,42 @@ class Check:
     hint: str = ""
 
 
-def examine(services: Services) -> list[Check]:
-    """Run every check."""
-    checks: dict[str, Callable[[Services], Check]] = {
-        "key": _key,
-        "events": _events,
-        "index": _index,
-        "packs": _packs,
-        "runs": _runs,
-        "space": _space,
-    }
-    found = []
-    for name, check in checks.items():
-        try:
-            found.append(check(services))
-        except (HoldfastError, OSError, sqlite3.Error) as error:
-            found.append(Check(name, "fail", str(error), getattr(error, "hint", "")))
+def examine(home: Home) -> list[Check]:
+    """Run every check. Raises only when there is no home to check."""
+    config = home.read_config()
+    found = [_outcome("key", lambda: _key(home, config))]
+    try:
+        with Catalog.opened(home) as catalog:
+            found += [_outcome(name, partial(check, catalog)) for name, check in CATALOG_CHECKS.items()]
+    except HoldfastError as error:
+        found.append(_failed("events", error))
+    found.append(_outcome("space", lambda: _space(home)))
     return found + [_tool(name, use) for name, use in TOOLS.items()]
 
 
-def _key(services: Services) -> Check:
-    mode = stat.S_IMODE(services.home.key_file.stat().st_mode)
-    if mode & 0o077:
-        return Check("key", "fail", f"mode {mode:o}: others can read the key", f"chmod 600 {services.home.key_file}")
+def _outcome(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except (HoldfastError, OSError, sqlite3.Error) as error:
+        return _failed(name, error)
+
+
+def _failed(name: str, error: Exception) -> Check:
+    return Check(name, "fail", str(error), getattr(error, "hint", ""))
+
+
+def _key(home: Home, config: RepositoryConfig) -> Check:
+    load_keys(home, config)
     return Check(
         "key",
         "ok",
-        f"id {services.config.key_id}, readable by its owner only",
+        f"id {config.key_id}, readable by its owner only",
         "keep a copy elsewhere: holdfast key export",
     )
 
 
-def _events(services: Services) -> Check:
-    report = services.log.verify_chain()
+def _events(catalog: Catalog) -> Check:
+    report = catalog.log.verify_chain()
     if not report.ok:
         return Check(
             "events",
@@ -77,32 +86,57 @@ def _events(services: Services) -> Check:
     return Check("events", "ok", f"{report.events} events, the hash chain holds")
 
 
-def _index(services: Services) -> Check:
-    lag = services.log.position() - services.catalog.lake.position()
-    problems = services.catalog.index_problems()
+def _index(catalog: Catalog) -> Check:
+    lag = catalog.log.position() - catalog.lake.position()
+    problems = catalog.index_problems()
     if problems:
         return Check("index", "fail", f"{len(problems)} files: {problems[0]}", "holdfast rebuild index")
     if lag:
         return Check("index", "warn", f"{lag} events behind the log", "the next command catches up")
-    return Check("index", "ok", f"at position {services.log.position()}, every file verifies")
+    return Check("index", "ok", f"at position {catalog.log.position()}, every file verifies")
 
 
-def _packs(services: Services) -> Check:
-    count = sum(1 for _ in services.store.packs())
-    return Check("packs", "ok", f"{count} packs in the store", "read them back: holdfast verify")
+def _recorded_packs(catalog: Catalog) -> Check:
+    """Compare the store with the record, by name and size; what is inside is for `verify` to say."""
+    stored = {found.name: found.size_bytes for found in LocalObjects(catalog.home.store_dir).list("packs/")}
+    damaged = DamagedPacks(catalog.log, catalog.config.repository_id, catalog.clock).known()
+    problems = [f"{pack_name(pack)}: found damaged" for pack in damaged]
+    count = 0
+    for recorded in catalog.log.follow():
+        event = recorded.event
+        if isinstance(event, PackSealed):
+            count += 1
+            size = stored.get(pack_name(event.pack_id))
+            if size is None:
+                problems.append(f"{pack_name(event.pack_id)}: missing")
+            elif size != event.size_bytes:
+                problems.append(f"{pack_name(event.pack_id)}: {size} bytes, {event.size_bytes} were sealed")
+    if problems:
+        return Check(
+            "packs", "fail", f"{len(problems)} of {count}: {problems[0]}", "holdfast verify says what they hold"
+        )
+    return Check("packs", "ok", f"{count} packs, all there", "read them back: holdfast verify")
 
 
-def _runs(services: Services) -> Check:
-    dead = [state.name for state in services.catalog.machines() if state.open_runs]
+def _runs(catalog: Catalog) -> Check:
+    dead = [state.name for state in catalog.machines() if state.open_runs]
     if dead:
         return Check("runs", "warn", f"running, or died: {', '.join(dead)}", "the next backup of them cleans up")
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
-def _space(services: Services) -> Check:
-    free = free_bytes(services.home.root)
+def _space(home: Home) -> Check:
+    free = free_bytes(home.root)
     status: Status = "ok" if free >= MIN_FREE_BYTES else "warn"
     return Check("space", status, f"{free / 1024**3:.1f} GiB free", "" if status == "ok" else "make room")
+
+
+CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
+    "events": _events,
+    "index": _index,
+    "packs": _recorded_packs,
+    "runs": _runs,
+}
 
 
 def _tool(name: str, use: str) -> Check:

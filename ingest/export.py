@@ -14,6 +14,7 @@ from pathlib import Path
 from adapters.nbd import NbdServer, TcpAddress, UnixAddress, parse_address
 from catalog.domain.events import DiskPoint, ExportStarted, ExportStopped
 from catalog.domain.machine import RestorePoint
+from catalog.resolve.resolver import Resolver
 from ingest.pointdisk import PointDisk
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
@@ -49,10 +50,10 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def export_disk(
-    services: Services, point: RestorePoint, disk: DiskPoint, address: UnixAddress | TcpAddress
+    services: Services, point: RestorePoint, disk: DiskPoint, resolver: Resolver, address: UnixAddress | TcpAddress
 ) -> Iterator[NbdServer]:
     """Serve a disk of a restore point for the length of the block, and record that it was."""
-    served = PointDisk(services.catalog.index_resolver(), services.store, disk)
+    served = PointDisk(resolver, services.store, disk)
     server = NbdServer(served, address)
     task = StreamWriter(services.log, services.new_id(), services.clock)
     about = {"machine_id": point.machine_id, "restore_point_id": point.restore_point_id, "disk_id": disk.disk_id}

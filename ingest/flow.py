@@ -7,6 +7,7 @@ the source; nothing is visible before RestorePointCommitted; the bases of the la
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -20,9 +21,10 @@ from ingest.cleanup import close_dead_runs, release
 from ingest.diskrun import DiskRun
 from ingest.plan import Full, Plan, after_snapshot, base_token, plan_disk
 from ingest.progress import Progress
-from ingest.streams import StreamWriter
+from ingest.streams import StreamWriter, despite_others
 from ingest.wiring import Services
 from storage.errors import HoldfastError, Invalid
+from storage.files import storage_error
 
 
 class Interrupted(Exception):
@@ -76,60 +78,78 @@ class MachineBackup:
         try:
             return self._steps()
         except Interrupted:
-            self._events.resync()
-            self._close(
-                "interrupted",
-                self._events.make(ev.BackupInterrupted, machine_id=self._state.machine_id, cause="signal"),
-            )
+            self._end_early("interrupted", ev.BackupInterrupted, cause="signal")
             raise
         except (HoldfastError, AdapterError) as error:
-            self._fail(error.kind, error.code, str(error))
+            self._end_early("failed", ev.BackupFailed, kind=error.kind, code=error.code, why=str(error))
             raise
         except OSError as error:
-            self._fail("limit" if error.errno == 28 else "unavailable", "os-error", str(error))
-            raise
+            failure = storage_error(error, f"the backup of {self._fact.name} could not go on")
+            self._end_early("failed", ev.BackupFailed, kind=failure.kind, code=failure.code, why=str(failure))
+            raise failure from error
 
     def _open(self) -> None:
-        self._services.log.save(
-            self._machine.make(ev.RunOpened, run_id=self._run_id, label=self._label),
-            self._events.make(
-                ev.BackupStarted,
-                machine_id=self._state.machine_id,
-                source=self._state.source,
-                machine=self._fact.name,
-                label=self._label,
-                full_requested=self._full_requested,
-            ),
+        self._record(
+            lambda: (
+                self._machine.make(ev.RunOpened, run_id=self._run_id, label=self._label),
+                self._events.make(
+                    ev.BackupStarted,
+                    machine_id=self._state.machine_id,
+                    source=self._state.source,
+                    machine=self._fact.name,
+                    label=self._label,
+                    full_requested=self._full_requested,
+                ),
+            )
         )
 
-    def _close(self, outcome: str, *events: ev.Event) -> None:
-        self._services.log.save(*events, self._machine.make(ev.RunClosed, run_id=self._run_id, outcome=outcome))
+    def _record(self, build: Callable[[], tuple[ev.Event, ...]]) -> None:
+        """Save events of both streams at once. Whoever sees the machine changed writes to its stream meanwhile."""
 
-    def _fail(self, kind: str, code: str, why: str) -> None:
-        self._machine.resync()
-        self._events.resync()
-        self._close(
-            "failed",
-            self._events.make(ev.BackupFailed, machine_id=self._state.machine_id, kind=kind, code=code, why=why),
-        )
+        def attempt() -> None:
+            self._machine.resync()
+            self._events.resync()
+            self._services.log.save(*build())
+
+        despite_others(attempt)
+
+    def _closed(self, outcome: str) -> ev.Event:
+        return self._machine.make(ev.RunClosed, run_id=self._run_id, outcome=outcome)
+
+    def _end_early(self, outcome: str, event: type[ev.Event], **why: str) -> None:
+        """Record how the run ended. A log that cannot take that must not hide why: the next run closes this one."""
+        with suppress(HoldfastError):
+            self._record(
+                lambda: (
+                    self._events.make(event, machine_id=self._state.machine_id, **why),
+                    self._closed(outcome),
+                )
+            )
 
     def _steps(self) -> BackupReport:
         self._clean_leftovers()
         plans, left_out = self._plan()
         snapshot = self._snapshot(plans)
-        committed = False
         try:
             points = self._copy_disks(snapshot, plans)
             snapshot.confirm()
-            report = self._commit(snapshot, points, left_out)
-            committed = True
-        finally:
-            self._release(snapshot, committed=committed)
-        self._close("completed")
-        return report
+            committed = self._commit(snapshot, points, left_out)
+        except BaseException:
+            self._release(snapshot, committed=False)
+            raise
+        self._release(snapshot, committed=True)
+        self._close_completed()
+        return self._report(committed)
+
+    def _close_completed(self) -> None:
+        """The restore point stands, whatever becomes of this: the next run closes the run else."""
+        try:
+            self._record(lambda: (self._closed("completed"),))
+        except HoldfastError as error:
+            self._warnings.append(f"the run's end is not recorded yet: {error}")
 
     def _clean_leftovers(self) -> None:
-        close_dead_runs(self._services, self._machine, self._state)
+        close_dead_runs(self._services, self._state)
         for leftover in self._source.reconcile(self._fact, self._state.base_tokens()):
             self._events.append(
                 ev.LeftoverCleaned, machine_id=self._state.machine_id, what=leftover.what, action=leftover.action
@@ -211,36 +231,45 @@ class MachineBackup:
 
     def _commit(
         self, snapshot: Snapshot, points: list[ev.DiskPoint], left_out: tuple[ev.DiskLeftOut, ...]
-    ) -> BackupReport:
+    ) -> ev.RestorePointCommitted:
         restore_point_id = self._services.new_id()
-        committed = self._machine.make(
-            ev.RestorePointCommitted,
-            restore_point_id=restore_point_id,
-            run_id=self._run_id,
-            source=self._state.source,
-            machine=self._fact.name,
-            origin="backup",
-            result="partial" if left_out else "complete",
-            consistency=snapshot.consistency,
-            disks=tuple(points),
-            left_out=left_out,
-        )
-        self._services.log.save(
-            committed,
-            self._events.make(ev.BackupCompleted, machine_id=self._state.machine_id, restore_point_id=restore_point_id),
-        )
+        built: list[ev.RestorePointCommitted] = []
+
+        def build() -> tuple[ev.Event, ...]:
+            built.append(
+                self._machine.make(
+                    ev.RestorePointCommitted,
+                    restore_point_id=restore_point_id,
+                    run_id=self._run_id,
+                    source=self._state.source,
+                    machine=self._fact.name,
+                    origin="backup",
+                    result="partial" if left_out else "complete",
+                    consistency=snapshot.consistency,
+                    disks=tuple(points),
+                    left_out=left_out,
+                )
+            )
+            about = {"machine_id": self._state.machine_id, "restore_point_id": restore_point_id}
+            return built[-1], self._events.make(ev.BackupCompleted, **about)
+
+        self._record(build)
+        return built[-1]
+
+    def _report(self, committed: ev.RestorePointCommitted) -> BackupReport:
         return BackupReport(
-            restore_point_id,
-            self._fact.name,
+            committed.restore_point_id,
+            committed.machine,
             committed.result,
             committed.recorded_at,
-            snapshot.consistency,
+            committed.consistency,
             committed.disks,
-            left_out,
+            committed.left_out,
             tuple(self._warnings),
         )
 
     def _release(self, snapshot: Snapshot, *, committed: bool) -> None:
+        self._events.resync()
         problem = release(self._events, self._state.machine_id, snapshot, committed=committed)
         if problem is not None:
             self._warnings.append(f"clean-up is pending: {problem}")

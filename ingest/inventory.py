@@ -5,13 +5,14 @@ Imports `adapters.port` and `catalog`.
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 from adapters.port import DiskFact, MachineFact, Source
 from catalog.domain.events import DiskSeen, MachineSeen
 from catalog.domain.ids import disk_id, machine_id, source_id
 from catalog.domain.machine import MachineState
-from ingest.streams import StreamWriter
+from ingest.streams import StreamWriter, despite_others
 from ingest.wiring import Services
 
 
@@ -20,17 +21,21 @@ def discover(services: Services, name: str, source: Source) -> list[tuple[Machin
     found = []
     identifier = source_id(services.config.repository_id, name)
     for fact in source.inventory():
-        stream = machine_id(identifier, fact.key)
-        state = services.catalog.machine(stream)
-        seen = tuple(_disk_seen(stream, disk) for disk in fact.disks)
-        if state is None or (state.name, state.disks) != (fact.name, seen):
-            StreamWriter(services.log, stream, services.clock).append(
-                MachineSeen, source_id=identifier, source=name, key=fact.key, name=fact.name, disks=seen
-            )
-            state = services.catalog.machine(stream)
+        despite_others(partial(_record, services, name, identifier, fact))
+        state = services.catalog.machine(machine_id(identifier, fact.key))
         if state is not None:
             found.append((fact, state))
     return found
+
+
+def _record(services: Services, name: str, source: UUID, fact: MachineFact) -> None:
+    stream = machine_id(source, fact.key)
+    state = services.catalog.machine(stream)
+    seen = tuple(_disk_seen(stream, disk) for disk in fact.disks)
+    if state is None or (state.name, state.disks) != (fact.name, seen):
+        StreamWriter(services.log, stream, services.clock).append(
+            MachineSeen, source_id=source, source=name, key=fact.key, name=fact.name, disks=seen
+        )
 
 
 def _disk_seen(machine: UUID, fact: DiskFact) -> DiskSeen:

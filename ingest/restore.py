@@ -6,12 +6,13 @@ an existing file is never overwritten. Formats other than raw are written by `qe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -148,18 +149,24 @@ def _appearing(target: Path, *, force: bool) -> Iterator[Path]:
     """Give a partial file to write; it takes the target's name when the block ends well, and is removed else."""
     if target.exists() and not force:
         raise Conflict(f"{target} exists", code="target-exists", hint="choose another path, or add --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
         yield partial
         partial.replace(target)
     except OSError as error:
-        if error.errno == 28:
-            raise Limit(f"no space left for {target}", code="target-full", why=str(error)) from error
-        raise
+        raise _target_error(target, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _target_error(target: Path, error: OSError) -> HoldfastError:
+    why = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Limit(f"no space left for {target}", code="target-full", why=why, hint="choose a larger place")
+    return Unavailable(f"{target} cannot be written", code="target-unwritable", why=why)
 
 
 def _convert_error(stderr: str, image_format: str) -> HoldfastError:

@@ -1,6 +1,6 @@
 """Restoring a whole restore point: which disks, resolved how, and what is recorded about it.
 
-Imports `catalog` and `ingest.restore`. The index resolves; when it cannot, the event log does, and the event
+Imports `catalog` and `ingest.restore`. What the index cannot resolve the event log does, and the event
 says why.
 """
 
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from catalog.domain.events import DiskPoint, RestoreCompleted, RestoreFailed, RestoreStarted
 from catalog.domain.machine import RestorePoint
-from catalog.resolve.resolver import Resolver
 from ingest.progress import Progress
+from ingest.resolving import Resolution, resolution
 from ingest.restore import DiskRestore, Format, RestoredDisk, target_paths
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
-from storage.errors import HoldfastError, NotFound
+from storage.errors import HoldfastError, Invalid, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +32,30 @@ class RestoreRequest:
     without_index: bool = False
 
 
-def restore_point(services: Services, request: RestoreRequest, *, progress: Progress) -> list[RestoredDisk]:
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was given back; `fallback_cause` says why the index did not resolve it."""
+
+    disks: tuple[RestoredDisk, ...]
+    fallback_cause: str | None
+
+
+def restore_point(services: Services, request: RestoreRequest, *, progress: Progress) -> RestoreReport:
     """Write the chosen disks of a restore point."""
-    cause = "asked for" if request.without_index else services.catalog.index_trouble()
+    if request.salvage and request.format != "raw":
+        raise Invalid(
+            f"what can be saved is written as raw, not as {request.format}",
+            code="salvage-format",
+            hint="salvage with --format raw and convert the image afterwards",
+        )
     point = services.catalog.find_point(request.point)
     disks = chosen_disks(point, request.disk)
-    return [
-        _restore_disk(services, request, point, disk, target, progress, cause)
+    chosen = resolution(services, point, disks, without_index=request.without_index)
+    restored = tuple(
+        _restore_disk(services, request, point, disk, target, progress, chosen)
         for disk, target in target_paths(disks, request.to, request.format)
-    ]
+    )
+    return RestoreReport(restored, chosen.cause)
 
 
 def _restore_disk(
@@ -51,13 +65,19 @@ def _restore_disk(
     disk: DiskPoint,
     target: Path,
     progress: Progress,
-    cause: str | None,
+    chosen: Resolution,
 ) -> RestoredDisk:
     task = StreamWriter(services.log, services.new_id(), services.clock)
     about = {"machine_id": point.machine_id, "restore_point_id": point.restore_point_id, "disk_id": disk.disk_id}
-    task.append(RestoreStarted, **about, format=request.format, without_index=cause is not None, fallback_cause=cause)
+    task.append(
+        RestoreStarted,
+        **about,
+        format=request.format,
+        without_index=chosen.cause is not None,
+        fallback_cause=chosen.cause,
+    )
     restore = DiskRestore(
-        _resolver(services, point.machine_id, cause),
+        chosen.resolver,
         services.store,
         progress=progress,
         salvage=request.salvage,
@@ -68,12 +88,11 @@ def _restore_disk(
     except HoldfastError as error:
         task.append(RestoreFailed, **about, kind=error.kind, code=error.code, why=str(error))
         raise
+    except KeyboardInterrupt:
+        task.append(RestoreFailed, **about, kind="interrupted", code="signal", why="a signal ended it")
+        raise
     task.append(RestoreCompleted, **about, size_bytes=restored.size_bytes, data_bytes=restored.data_bytes)
     return restored
-
-
-def _resolver(services: Services, machine_id: UUID, cause: str | None) -> Resolver:
-    return services.catalog.index_resolver() if cause is None else services.catalog.log_resolver(machine_id)
 
 
 def chosen_disks(point: RestorePoint, name: str | None) -> tuple[DiskPoint, ...]:

@@ -1,23 +1,37 @@
 """Writing one event stream: versions and the clock in one place.
 
-Imports `catalog` only. A writer owns its stream; somebody else writing to it shows as a Conflict at save.
+Imports `catalog` only. Somebody else writing to a stream shows as a Conflict at save.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from catalog.domain.events import Event, PackSealed
 from catalog.domain.ids import pack_stream
 from catalog.log import EventLog
-from storage.errors import Conflict
+from storage.errors import Conflict, HoldfastError
 from storage.packs.writer import SealedPack
 
 Clock = Callable[[], datetime]
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
+ATTEMPTS = 5
+
+
+def despite_others(attempt: Callable[[], T]) -> T:
+    """Look and save again when somebody else wrote to the same stream in between; Conflict if it never ends."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except Conflict as error:
+            if error.code != "event-version":
+                raise
+    return attempt()
 
 
 class StreamWriter:
@@ -41,7 +55,11 @@ class StreamWriter:
     def append(self, event: type[E], /, **fields: Any) -> E:
         """Build the next event and save it alone."""
         made = self.make(event, **fields)
-        self._log.save(made)
+        try:
+            self._log.save(made)
+        except HoldfastError:
+            self._version -= 1
+            raise
         return made
 
 
@@ -54,21 +72,20 @@ class PackRecorder:
         self._clock = clock
 
     def save(self, packs: Sequence[SealedPack], run_id: UUID, *events: Event) -> None:
-        """Save the packs not recorded yet and `events`, at once.
-
-        Another process may adopt a pack of ours between our look and our save: then look once more.
-        """
-        try:
-            self._log.save(*self._unrecorded(packs, run_id, adopted=False), *events)
-        except Conflict:
-            self._log.save(*self._unrecorded(packs, run_id, adopted=False), *events)
+        """Save the packs not recorded yet and `events`, at once; another process may have adopted a pack of ours."""
+        despite_others(lambda: self._log.save(*self._unrecorded(packs, run_id, adopted=False), *events))
 
     def adopt(self, packs: Sequence[SealedPack]) -> int:
         """Record packs that a dead run left durable but unrecorded; return how many there were."""
-        orphans = self._unrecorded(packs, None, adopted=True)
-        for orphan in orphans:
-            self._log.save(orphan)
-        return len(orphans)
+        adopted = 0
+        for pack in packs:
+            adopted += despite_others(partial(self._adopt, pack))
+        return adopted
+
+    def _adopt(self, pack: SealedPack) -> int:
+        orphan = self._unrecorded([pack], None, adopted=True)
+        self._log.save(*orphan)
+        return len(orphan)
 
     def _unrecorded(self, packs: Sequence[SealedPack], run_id: UUID | None, *, adopted: bool) -> list[PackSealed]:
         return [

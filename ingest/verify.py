@@ -19,7 +19,7 @@ from ingest.progress import Progress
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.chunks.rows import ChunkRows
-from storage.errors import HoldfastError
+from storage.errors import Corrupt, HoldfastError
 
 VerifyLevel = Literal["stored", "content"]
 MAX_PROBLEMS = 100
@@ -48,6 +48,7 @@ class Verifier:
         self._progress = progress
         self._packs: dict[bytes, tuple[str, ...]] = {}
         self._good: dict[bytes, NDArray[np.uint32]] = {}
+        self._distrusted: set[bytes] = set()
 
     def verify(self, point: RestorePoint) -> RestorePointVerified:
         """Read one restore point back, record the outcome and return it."""
@@ -93,15 +94,24 @@ class Verifier:
             return (f"pack {pack_id.hex()}: no event says that it was sealed",)
         try:
             if self._services.store.sealed(pack_id).body_hash != recorded.body_hash:
-                return (f"pack {pack_id.hex()}: it is not the pack that was sealed",)
+                raise Corrupt(f"pack {pack_id.hex()}: it is not the pack that was sealed", code="pack-differs")
             if self._level == "content":
                 return ()
             report = self._services.store.verify_pack(pack_id, level="stored")
+            if report.problems:
+                raise Corrupt("; ".join(report.problems), code="pack-stored")
         except HoldfastError as error:
+            self._distrust(pack_id, error)
             return (str(error),)
         findings.checked_bytes += report.checked_bytes
         self._progress.advance(report.checked_bytes)
-        return report.problems
+        return ()
+
+    def _distrust(self, pack_id: bytes, error: HoldfastError) -> None:
+        """Let nothing new cite a damaged pack. A missing one needs no word: its store may only be away."""
+        if error.kind == "corrupt" and pack_id not in self._distrusted:
+            self._services.damaged.record(pack_id, str(error))
+            self._distrusted.add(pack_id)
 
     def _content(self, rows: ChunkRows, disk: DiskPoint, findings: Findings) -> None:
         fresh = self._unseen(rows)
@@ -109,6 +119,9 @@ class Verifier:
 
         def note(block: int, error: HoldfastError) -> None:
             findings.add(f"{disk.label}: block {block}: {error}")
+            if error.code != "row-impossible":
+                row = int(np.searchsorted(fresh.blocks, block))
+                self._distrust(fresh.packs[int(fresh.pack_index[row])], error)
 
         before = len(findings.problems)
         done = self._services.store.scatter(fresh, _ignore, on_bad=note)
@@ -146,4 +159,8 @@ def check_catalog(services: Services) -> list[str]:
     """Verify the event log's chain and the index's files; return what is wrong with them."""
     report = services.log.verify_chain()
     problems = [] if report.ok else [f"events: position {report.bad_position}: {report.problem}"]
-    return problems + [f"index: {problem}" for problem in services.catalog.index_problems()]
+    try:
+        found = services.catalog.index_problems()
+    except HoldfastError as error:
+        found = [str(error)]
+    return problems + [f"index: {problem}" for problem in found]

@@ -19,6 +19,7 @@ from catalog.domain.events import RepositoryInitialised
 from catalog.home import FORMAT, Home, RepositoryConfig, check_chunk_bytes
 from catalog.log import EventLog
 from catalog.runtime import Catalog, create_lake
+from ingest.damage import DamagedPacks
 from ingest.streams import Clock, PackRecorder
 from storage.chunks.store import ChunkStore
 from storage.errors import Conflict
@@ -40,6 +41,7 @@ class InitOptions:
     chunk_bytes: int = 256 * 1024
     compression_level: int = 1
     encrypted: bool = True
+    pack_bytes: int = PACK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Services:
     catalog: Catalog
     store: ChunkStore
     packs: PackRecorder
+    damaged: DamagedPacks
     clock: Clock
     random: Random
     new_id: Callable[[], UUID]
@@ -74,7 +77,9 @@ class Services:
         A damaged pack is not cited any more: what it held is stored again when it is met again.
         """
         bad: list[str] = []
-        self.packs.adopt(self.store.sync_index(on_bad=lambda pack_id, error: bad.append(str(error))))
+        damaged = self.damaged.known()
+        sound = [pack for pack in self.store.packs() if pack not in damaged]
+        self.packs.adopt(self.store.sync_index(sound, on_bad=lambda pack_id, error: bad.append(str(error))))
         return bad
 
 
@@ -109,7 +114,7 @@ def _fill(home: Home, options: InitOptions, clock: Clock) -> RepositoryConfig:
         repository_id=uuid4(),
         created_at=clock(),
         chunk_bytes=options.chunk_bytes,
-        pack_bytes=PACK_BYTES,
+        pack_bytes=options.pack_bytes,
         compression_level=options.compression_level,
         encrypted=options.encrypted,
         key_id=keys.key_id,
@@ -161,7 +166,8 @@ def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) 
             compression_level=config.compression_level,
         )
         packs = PackRecorder(catalog.log, config.repository_id, clock)
-        yield Services(catalog, store, packs, clock, random or SystemRandom(), uuid4)
+        damaged = DamagedPacks(catalog.log, config.repository_id, clock)
+        yield Services(catalog, store, packs, damaged, clock, random or SystemRandom(), uuid4)
 
 
 def free_bytes(path: Path) -> int:

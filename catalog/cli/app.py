@@ -5,6 +5,7 @@ Imports typer. Errors become text (or JSON) on standard error and an exit code, 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,18 @@ import typer
 
 from catalog.cli.output import print_error
 from catalog.home import Home
-from storage.errors import EXIT_INTERRUPTED
+from storage.errors import (
+    EXIT_CODES,
+    EXIT_INTERRUPTED,
+    Denied,
+    HoldfastError,
+    Invalid,
+    Limit,
+    NotFound,
+    Unavailable,
+)
+
+EXIT_BROKEN_PIPE = 141
 
 app = typer.Typer(
     name="holdfast",
@@ -52,13 +64,38 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         result = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has read enough; the interpreter must not meet the pipe again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except Exception as error:
-        if hasattr(error, "kind"):
-            return print_error(error, as_json=as_json)
-        if hasattr(error, "exit_code") and hasattr(error, "show"):
-            error.show(sys.stderr)
-            return int(error.exit_code)
-        raise
+        code = _failed(error, as_json=as_json)
+        if code is None:
+            raise
+        return code
     return result if isinstance(result, int) else 0
+
+
+def _failed(error: Exception, *, as_json: bool) -> int | None:
+    """Say what is a person's business and return its exit code; None for a fault of ours."""
+    if hasattr(error, "kind"):
+        return print_error(error, as_json=as_json)
+    if hasattr(error, "format_message") and hasattr(error, "show"):
+        if as_json:
+            return print_error(Invalid(error.format_message(), code="usage", hint="--help"), as_json=True)
+        error.show(sys.stderr)
+        return EXIT_CODES["invalid"]
+    if isinstance(error, OSError):
+        return print_error(_of_system(error), as_json=as_json)
+    return None
+
+
+def _of_system(error: OSError) -> HoldfastError:
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    kinds: dict[type[OSError], type[HoldfastError]] = {FileNotFoundError: NotFound, PermissionError: Denied}
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Limit(what, code="system-full")
+    return kinds.get(type(error), Unavailable)(what, code="system")

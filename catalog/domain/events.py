@@ -41,6 +41,13 @@ class RepositoryInitialised(Event, frozen=True, kw_only=True):
     key_id: str
 
 
+class PackDamaged(Event, frozen=True, kw_only=True):
+    """A pack was found damaged or missing: rows that cite it stay, new rows cite it no more."""
+
+    pack_id: bytes
+    problem: str
+
+
 # Pack streams (ids.pack_stream)
 
 
@@ -377,6 +384,7 @@ class ExportStopped(Event, frozen=True, kw_only=True):
 
 EVENTS: tuple[type[Event], ...] = (
     RepositoryInitialised,
+    PackDamaged,
     PackSealed,
     SourceAdded,
     SourceRemoved,

@@ -14,8 +14,9 @@ import typer
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_error, print_json, print_rows, say
 from catalog.domain.events import DiskPoint, RestorePointCommitted
-from ingest.backup import BackupRequest, Failure, backup, machine_lock
-from ingest.flow import BackupReport, Interrupted
+from ingest.backup import BackupOutcome, BackupRequest, backup, machine_lock
+from ingest.cli.index import follow, warn_of_index
+from ingest.flow import BackupReport
 from ingest.progress import shown
 from ingest.signals import stop_on_signals
 from ingest.synth import summarise, synthesise
@@ -36,13 +37,9 @@ def backup_command(
     source, _, machine = target.partition("/")
     request = BackupRequest(source, machine or None, full=full)
     with opened(home_of(context)) as services, stop_on_signals() as stop, shown(time.monotonic) as progress:
-        try:
-            reports, failures = backup(services, request, progress=progress, stop=stop)
-        except Interrupted:
-            say("interrupted: what was stored is kept, and the next run reuses it")
-            return EXIT_INTERRUPTED
-    _print(reports, as_json=as_json)
-    return _outcome(reports, failures, as_json=as_json)
+        outcome = backup(services, request, progress=progress, stop=stop)
+    _print(outcome.reports, as_json=as_json)
+    return _tell(outcome, as_json=as_json)
 
 
 def _print(reports: list[BackupReport], *, as_json: bool) -> None:
@@ -83,18 +80,29 @@ def _disk(point: DiskPoint) -> dict[str, Any]:
     }
 
 
-def _outcome(reports: list[BackupReport], failures: list[Failure], *, as_json: bool) -> int:
-    for report in reports:
+def _tell(outcome: BackupOutcome, *, as_json: bool) -> int:
+    for report in outcome.reports:
         for warning in report.warnings:
             say(f"warning: {report.machine}: {warning}")
         for disk in report.left_out:
             say(f"warning: {report.machine}: {disk.label} is not in it: {disk.reason}; {disk.way_out}")
-    for failure in failures:
-        say(f"{failure.machine}: no restore point")
+    if outcome.index_trouble is not None:
+        warn_of_index(outcome.index_trouble)
+    for failure in outcome.failures:
+        if not as_json:
+            say(f"{failure.machine}: no restore point")
         print_error(failure.error, as_json=as_json)
-    if failures and not reports:
-        return EXIT_CODES[failures[0].error.kind]
-    return EXIT_PARTIAL if failures or any(report.result == "partial" for report in reports) else 0
+    return _exit_code(outcome)
+
+
+def _exit_code(outcome: BackupOutcome) -> int:
+    if outcome.interrupted:
+        say("interrupted: what was stored is kept, and the next run reuses it")
+        return EXIT_INTERRUPTED
+    if outcome.failures and not outcome.reports:
+        return EXIT_CODES[outcome.failures[0].error.kind]
+    partial = outcome.failures or any(report.result == "partial" for report in outcome.reports)
+    return EXIT_PARTIAL if partial else 0
 
 
 @app.command()
@@ -117,7 +125,7 @@ def synth(
                 print_rows(rows, ["disk", "chain_points", "size_bytes", "data_bytes", "packs"], as_json=as_json)
                 return
             made = synthesise(services, services.catalog.index_resolver(), state, of)
-        services.catalog.catch_up()
+        follow(services)
     _print_synthetic(made, as_json=as_json)
 
 

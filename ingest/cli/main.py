@@ -5,6 +5,7 @@ Imports `catalog.cli` and the commands here, whose import registers them.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from catalog.cli import reads, sql
@@ -15,5 +16,6 @@ COMMANDS = (reads, sql, repository, source, backup, restore, maintain)
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line of this process. SIGTERM unwinds as SIGINT does: files half written are removed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))

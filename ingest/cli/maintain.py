@@ -88,8 +88,7 @@ def rebuild_index(context: typer.Context, as_json: JsonOption = False) -> int:
 @app.command()
 def doctor(context: typer.Context, as_json: JsonOption = False) -> int:
     """Check whether this installation can be trusted tonight."""
-    with opened(home_of(context)) as services:
-        checks = examine(services)
+    checks = examine(home_of(context))
     print_rows([asdict(check) for check in checks], ["status", "check", "detail", "hint"], as_json=as_json)
     return EXIT_CODES["corrupt"] if any(check.status == "fail" for check in checks) else 0
 

@@ -5,6 +5,7 @@ Imports `ingest.restore`, `ingest.export`. Each is recorded: who got what back i
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows, say
 from ingest.export import export_disk, local_address, uri_of
 from ingest.progress import shown
+from ingest.resolving import resolution
 from ingest.restore import Format
 from ingest.restoreflow import RestoreRequest, chosen_disks, restore_point
 from ingest.signals import stop_on_signals
@@ -50,7 +52,7 @@ def restore(
         without_index=without_index,
     )
     with opened(home_of(context)) as services, shown(time.monotonic) as progress:
-        restored = restore_point(services, request, progress=progress)
+        report = restore_point(services, request, progress=progress)
     rows = [
         {
             "path": one.path,
@@ -59,13 +61,19 @@ def restore(
             "data_bytes": one.data_bytes,
             "damaged": [list(part) for part in one.damaged],
         }
-        for one in restored
+        for one in report.disks
     ]
     print_rows(rows, ["path", "format", "size_bytes", "data_bytes"], as_json=as_json)
-    if any(one.damaged for one in restored):
+    if report.fallback_cause is not None and not without_index:
+        _warn_of_fallback(report.fallback_cause)
+    if any(one.damaged for one in report.disks):
         say("some ranges could not be read back: they are zeros in the image and listed in *.damaged.json beside it")
         return EXIT_PARTIAL
     return 0
+
+
+def _warn_of_fallback(cause: str) -> None:
+    say(f"warning: resolved from the event log, not from the index: {cause}")
 
 
 @app.command()
@@ -79,7 +87,6 @@ def export(
     """Serve a disk of a restore point over NBD, read-only, until interrupted."""
     address = local_address(nbd)
     with opened(home_of(context)) as services, stop_on_signals() as stop:
-        services.catalog.catch_up()
         found = services.catalog.find_point(point)
         disks = chosen_disks(found, disk)
         if len(disks) != 1:
@@ -88,12 +95,17 @@ def export(
                 code="disk-ambiguous",
                 hint=f"choose one with --disk: {', '.join(one.label for one in disks)}",
             )
-        with export_disk(services, found, disks[0], address) as server:
+        chosen = resolution(services, found, disks)
+        if chosen.cause is not None:
+            _warn_of_fallback(chosen.cause)
+        with export_disk(services, found, disks[0], chosen.resolver, address) as server:
             uri = uri_of(server.address)
             if as_json:
                 print_json({"restore_point": found.restore_point_id.hex, "disk": disks[0].label, "uri": uri})
             else:
                 print_record({"uri": uri, "disk": disks[0].label}, as_json=False)
+            sys.stdout.flush()
+            if not as_json:
                 say(
                     "serving until interrupted; boot from it with: "
                     f"qemu-system-x86_64 -drive file={uri},format=raw,snapshot=on"

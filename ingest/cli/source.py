@@ -13,6 +13,7 @@ import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_record, print_rows, say
+from ingest.cli.index import follow
 from ingest.inventory import discover
 from ingest.sources import add_source, connected, remove_source
 from ingest.wiring import opened
@@ -41,7 +42,7 @@ def add(
         add_source(services, name, kind, settings)
         with connected(services, name) as source:
             found = discover(services, name, source)
-        services.catalog.catch_up()
+        follow(services)
     rows = [
         {"machine": fact.name, "disks": len(fact.disks), "size_bytes": sum(disk.size_bytes for disk in fact.disks)}
         for fact, _ in found
@@ -74,7 +75,7 @@ def remove(context: typer.Context, name: str, as_json: JsonOption = False) -> No
     """Stop backing a source up; its restore points stay."""
     with opened(home_of(context)) as services:
         remove_source(services, name)
-        services.catalog.catch_up()
+        follow(services)
     if as_json:
         print_record({"source": name, "removed": True}, as_json=True)
     else:

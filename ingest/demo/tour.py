@@ -132,10 +132,10 @@ def _take(tour: Tour, directory: Path, machine: DemoMachine) -> None:
 
 def _backup(tour: Tour, services: Services) -> BackupReport:
     with tour.step("holdfast backup demo") as told:
-        reports, failures = backup(services, BackupRequest("demo", None), progress=Silent(), stop=_never)
-        if failures:
-            raise failures[0].error
-        disk = reports[0].disks[0]
+        outcome = backup(services, BackupRequest("demo", None), progress=Silent(), stop=_never)
+        if outcome.failures:
+            raise outcome.failures[0].error
+        disk = outcome.reports[0].disks[0]
         told.update(
             {
                 "level": f"{disk.level} ({disk.cause})",
@@ -144,7 +144,7 @@ def _backup(tour: Tour, services: Services) -> BackupReport:
                 "stored": human_bytes(disk.stored_bytes),
             }
         )
-    return reports[0]
+    return outcome.reports[0]
 
 
 def _never() -> bool:
@@ -170,7 +170,7 @@ def _synthesise(tour: Tour, services: Services) -> str:
 def _restore(tour: Tour, services: Services, point: str, target: Path, reference: Path) -> None:
     with tour.step(f"holdfast restore {point[:12]}") as told:
         restored = restore_point(services, RestoreRequest(point, None, target), progress=Silent())
-        told["data"] = human_bytes(restored[0].data_bytes)
+        told["data"] = human_bytes(restored.disks[0].data_bytes)
     with tour.step(f"compare {target.name} with {reference.name}") as told:
         told["equal bytes"] = _compare(target, reference)
 
