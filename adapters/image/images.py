@@ -42,15 +42,17 @@ class Image:
         """Every file whose change would change the disk."""
         return (self.path, *self.parts, *(self.backing.files if self.backing else ()))
 
-    def tree(self) -> dict[str, Any]:
-        """Return qemu's block device description, in which every driver and file is explicit."""
+    def top(self) -> dict[str, Any]:
+        """Return qemu's block device description of this image without what it builds on."""
         driver = "host_device" if self.device else "file"
-        tree: dict[str, Any] = {"driver": self.format, "file": {"driver": driver, "filename": str(self.path)}}
-        if self.backing is not None:
-            tree["backing"] = self.backing.tree()
-        elif self.format == "qcow2":
-            tree["backing"] = None
-        return tree
+        top: dict[str, Any] = {"driver": self.format, "file": {"driver": driver, "filename": str(self.path)}}
+        if self.format == "qcow2" or self.backing is not None:
+            top["backing"] = None
+        return top
+
+    def tree(self) -> dict[str, Any]:
+        """Return the whole description, in which every driver and file is explicit."""
+        return self.top() | ({"backing": self.backing.tree()} if self.backing is not None else {})
 
 
 def open_image(path: Path, root: Path, image_format: str | None = None, depth: int = 0) -> Image:
@@ -131,8 +133,9 @@ def file_error(path: Path, error: OSError) -> AdapterError:
 
 def _inside(image: Path, name: str, root: Path) -> Path:
     """Resolve a name that an image states. Raises SourceDenied when it leads out of the folder."""
-    target = (image.parent / name).resolve()
-    if ":" in name.partition("/")[0] or "\0" in name or not target.is_relative_to(root.resolve()):
+    protocol = ":" in name.partition("/")[0] or "\0" in name
+    target = Path(os.path.realpath(image.parent / name.replace("\0", "")))
+    if protocol or not target.is_relative_to(os.path.realpath(root)):
         raise SourceDenied(
             f"{image.name} names a file outside of the source's folder",
             code="image-outside",

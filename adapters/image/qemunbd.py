@@ -36,7 +36,7 @@ RUN_PREFIX = "qemu-nbd-"
 
 def virtual_size(image: Image) -> int:
     """Ask qemu-img how large the disk inside an image is. Raises SourceCorrupt if it cannot be opened."""
-    command = ["qemu-img", "info", "-U", "--output=json", f"json:{json.dumps(image.tree())}"]
+    command = ["qemu-img", "info", "-U", "--output=json", f"json:{json.dumps(image.top())}"]
     try:
         answer = subprocess.run(command, capture_output=True, timeout=_ANSWER_SECONDS, check=False)
     except FileNotFoundError:
