@@ -177,7 +177,7 @@ class _Task:
 
     def _tools(self) -> tuple[Decoder, memoryview]:
         if not hasattr(self._thread, "tools"):
-            buffer = memoryview(bytearray(max(READ_BYTES, MAX_RECORD_BYTES)))
+            buffer = np.empty(max(READ_BYTES, MAX_RECORD_BYTES), np.uint8).data
             self._thread.tools = Decoder(self._store.digest_key, self._store.chunk_bytes), buffer
         tools: tuple[Decoder, memoryview] = self._thread.tools
         return tools

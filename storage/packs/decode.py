@@ -5,6 +5,7 @@ A Decoder belongs to one thread: its buffers and zstd context are reused. It ret
 
 from __future__ import annotations
 
+import numpy as np
 import zstandard
 from blake3 import blake3
 
@@ -26,8 +27,8 @@ class Decoder:
 
     def __init__(self, digest_key: bytes, chunk_bytes: int = MAX_CHUNK_BYTES) -> None:
         self._digest_key = digest_key
-        self._payload = memoryview(bytearray(chunk_bytes))
-        self._plain = memoryview(bytearray(chunk_bytes))
+        self._payload = np.empty(chunk_bytes, np.uint8).data
+        self._plain = np.empty(chunk_bytes, np.uint8).data
         self._zstd = zstandard.ZstdDecompressor()
 
     def decode(self, seal: Seal, record: memoryview, digest: bytes, name: str) -> memoryview:

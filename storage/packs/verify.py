@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from blake3 import blake3
 
 from storage.errors import Corrupt, NotFound
@@ -47,7 +48,7 @@ def verify_stored(objects: ObjectStore, packs: PackReader, pack_id: bytes) -> Pa
 
 def _hash(objects: ObjectStore, name: str, length: int) -> bytes:
     hasher = blake3(max_threads=1)
-    buffer = memoryview(bytearray(min(length, _READ_BYTES)))
+    buffer = np.empty(min(length, _READ_BYTES), np.uint8).data
     for offset in range(0, length, _READ_BYTES):
         part = buffer[: min(_READ_BYTES, length - offset)]
         objects.read_into(name, offset, part)
