@@ -54,7 +54,7 @@ class MsgpackMapper(Mapper[UUID]):
         try:
             plain = self.transcoder.encode(event)
             same = event.recorded_at.tzinfo is not None and self._event(topic, plain) == event
-        except (msgspec.MsgspecError, TypeError, OverflowError, AttributeError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise Invalid(f"{topic} cannot be recorded", code="event-shape", why=str(error)) from error
         if not same:
             raise Invalid(f"{topic} cannot be recorded", code="event-shape", why="a field has another type or no zone")

@@ -1,0 +1,207 @@
+"""One example of each event, and the files that hold how it was first stored.
+
+    python -m tests.support.golden_events
+
+writes the files of events that have none yet. A file is never written again: an event of another shape is
+a new schema number, and gets a file of its own beside the old one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from catalog.domain import events as ev
+from catalog.domain.events import Event, topic_of
+from catalog.log.mapper import MsgpackMapper
+from tests.support.golden_batches import golden_batch
+
+FOLDER = Path(__file__).resolve().parents[1] / "golden" / "events"
+
+AT = datetime(2026, 3, 29, 1, 59, 59, 123456, tzinfo=UTC)
+RUN = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0001")
+MACHINE = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0002")
+DISK = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0003")
+SOURCE = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0004")
+POINT = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0005")
+TASK = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0006")
+LABEL = "holdfast-0b5c6f0a51cc4d9cb8b16d2f3e0a0001"
+
+DISK_SEEN = ev.DiskSeen(
+    disk_id=DISK,
+    key="drive-virtio-disk0",
+    label="vda",
+    size_bytes=1 << 40,
+    identity="naa.600a098000",
+    tracking="bitmap",
+    granularity_bytes=65_536,
+)
+DISK_EXCLUDED = ev.DiskSeen(
+    disk_id=RUN,
+    key="drive-virtio-disk1",
+    label="vdb",
+    size_bytes=0,
+    identity="",
+    tracking="compare",
+    granularity_bytes=0,
+    excluded_reason="physical mapping",
+    way_out="use an agent in the guest",
+)
+DISK_POINT = ev.DiskPoint(
+    disk_id=DISK,
+    label="vda",
+    identity="naa.600a098000",
+    seq=7,
+    parent_seq=6,
+    run_id=RUN,
+    level="incremental",
+    cause="tracked",
+    size_bytes=1 << 40,
+    chunk_bytes=262_144,
+    changed_bytes=123_456_789,
+    read_bytes=123_731_968,
+    new_chunks=400,
+    stored_bytes=51_234_567,
+    chunk_rows=470,
+    zero_blocks=2,
+    extent_rows=311,
+    batches=3,
+    merkle_root=bytes(range(32)),
+    base_token="holdfast-base-7",
+)
+IN_TASK: dict[str, Any] = {"machine_id": MACHINE, "restore_point_id": POINT, "disk_id": DISK}
+
+
+def _at(stream: UUID, version: int) -> dict[str, Any]:
+    return {"originator_id": stream, "originator_version": version, "recorded_at": AT}
+
+
+def _batch(name: str, rows: int, first: int, last: int) -> dict[str, Any]:
+    return {
+        **_at(TASK, 1),
+        "run_id": RUN,
+        "disk_id": DISK,
+        "seq": 7,
+        "schema_id": 1,
+        "rows": rows,
+        "first": first,
+        "last": last,
+        "batch": golden_batch(name).read_bytes(),
+    }
+
+
+EXAMPLES: tuple[Event, ...] = (
+    ev.RepositoryInitialised(
+        **_at(SOURCE, 1),
+        format=1,
+        chunk_bytes=262_144,
+        pack_bytes=64 << 20,
+        compression_level=1,
+        encrypted=True,
+        key_id="4f1c2a",
+    ),
+    ev.PackDamaged(**_at(SOURCE, 2), pack_id=bytes(range(16)), problem="footer does not verify"),
+    ev.PackSealed(
+        **_at(POINT, 1),
+        pack_id=bytes(range(16)),
+        size_bytes=67_108_000,
+        chunks=301,
+        body_hash=bytes(range(32, 64)),
+        run_id=RUN,
+        adopted=False,
+    ),
+    ev.SourceAdded(**_at(SOURCE, 1), name="lab", kind="qemu", settings={"socket": "/run/vm/qmp.sock", "é": ""}),
+    ev.SourceRemoved(**_at(SOURCE, 2), name="lab"),
+    ev.MachineSeen(
+        **_at(MACHINE, 1),
+        source_id=SOURCE,
+        source="lab",
+        key="i-01",
+        name="db é 1",
+        disks=(DISK_SEEN, DISK_EXCLUDED),
+    ),
+    ev.RestorePointCommitted(
+        **_at(MACHINE, 9),
+        restore_point_id=POINT,
+        run_id=RUN,
+        source="lab",
+        machine="db é 1",
+        origin="backup",
+        result="partial",
+        consistency="filesystem",
+        disks=(DISK_POINT,),
+        left_out=(ev.DiskLeftOut(disk_id=RUN, label="vdb", reason="physical mapping", way_out="use an agent"),),
+        of_restore_point=None,
+    ),
+    ev.RunOpened(**_at(MACHINE, 8), run_id=RUN, label=LABEL),
+    ev.RunClosed(**_at(MACHINE, 10), run_id=RUN, outcome="completed"),
+    ev.BackupStarted(
+        **_at(RUN, 1), machine_id=MACHINE, source="lab", machine="db é 1", label=LABEL, full_requested=False
+    ),
+    ev.SnapshotRequested(**_at(RUN, 2), machine_id=MACHINE, label=LABEL, disks=(DISK,), consistency="filesystem"),
+    ev.SnapshotCreated(
+        **_at(RUN, 3), machine_id=MACHINE, label=LABEL, consistency="crash", fallback_cause="guest-agent-silent"
+    ),
+    ev.DiskPlanned(
+        **_at(RUN, 4),
+        disk_id=DISK,
+        seq=7,
+        parent_seq=6,
+        level="incremental",
+        cause="tracked",
+        method="tracked",
+        transport="nbd",
+    ),
+    ev.DiskSealed(**_at(RUN, 5), disk=DISK_POINT),
+    ev.ChangeTrackingDistrusted(
+        **_at(RUN, 4), machine_id=MACHINE, disk_id=DISK, sampled_blocks=64, mismatched_blocks=2, first_mismatch=99
+    ),
+    ev.SnapshotReleaseRequested(**_at(RUN, 6), machine_id=MACHINE, label=LABEL, committed=True),
+    ev.SnapshotReleased(**_at(RUN, 7), machine_id=MACHINE, label=LABEL),
+    ev.SnapshotReleaseFailed(
+        **_at(RUN, 7), machine_id=MACHINE, label=LABEL, code="connection-lost", why="the monitor closed"
+    ),
+    ev.LeftoverCleaned(**_at(RUN, 2), machine_id=MACHINE, what="bitmap holdfast-6", action="removed"),
+    ev.BackupCompleted(**_at(RUN, 8), machine_id=MACHINE, restore_point_id=POINT),
+    ev.BackupFailed(**_at(RUN, 8), machine_id=MACHINE, kind="unavailable", code="connection-lost", why="no answer"),
+    ev.BackupInterrupted(**_at(RUN, 8), machine_id=MACHINE, cause="signal"),
+    ev.ExtentsRecorded(**_batch("extents", 3, 0, (1 << 41) - 1)),
+    ev.ChunksRecorded(**_batch("chunks", 4, 5, 4_294_967_295)),
+    ev.ZerosRecorded(**_batch("zeros", 2, 1, 4_294_967_295)),
+    ev.RestorePointVerified(
+        **_at(POINT, 1),
+        machine_id=MACHINE,
+        level="content",
+        result="damaged",
+        chunks=470,
+        checked_bytes=51_234_567,
+        problems=("pack 0001: missing",),
+    ),
+    ev.RestoreStarted(**_at(TASK, 1), **IN_TASK, format="qcow2", without_index=True, fallback_cause="index-missing"),
+    ev.RestoreCompleted(**_at(TASK, 2), **IN_TASK, size_bytes=1 << 40, data_bytes=123_456_789),
+    ev.RestoreFailed(**_at(TASK, 2), **IN_TASK, kind="limit", code="disk-full", why="no space left"),
+    ev.ExportStarted(**_at(TASK, 1), **IN_TASK, address="127.0.0.1:10809"),
+    ev.ExportStopped(**_at(TASK, 2), **IN_TASK, read_bytes=4096),
+)
+
+
+def golden_file(topic: str) -> Path:
+    """Where the stored state of an event of this topic is kept."""
+    return FOLDER / f"{topic.replace('/', '-')}.state"
+
+
+def write_missing() -> list[Path]:
+    """Write the golden files that do not exist; return them."""
+    mapper, written = MsgpackMapper(), []
+    for event in EXAMPLES:
+        path = golden_file(topic_of(type(event)))
+        if not path.exists():
+            path.write_bytes(mapper.to_stored_event(event).state)
+            written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    write_missing()
