@@ -9,7 +9,7 @@ from catalog.batches import decode_chunks, decode_zeros
 from catalog.domain.events import Batch, ChunksRecorded, DiskPoint, RestorePointCommitted, ZerosRecorded
 from catalog.log import EventLog
 from catalog.resolve.blockmap import empty_zeros
-from catalog.resolve.rows import Delta, walk
+from catalog.resolve.rows import Delta, PointBook
 from catalog.sealed import sealed_batches
 from storage.chunks.rows import ChunkRows, ZeroRuns, empty_rows
 
@@ -20,17 +20,11 @@ class EventRows:
     def __init__(self, log: EventLog, machine_id: UUID) -> None:
         self._log = log
         self._machine_id = machine_id
+        self._book = PointBook(self._read_points)
 
     def chain(self, disk_id: UUID, seq: int) -> tuple[DiskPoint, ...]:
         """The full and every point after it up to `seq`, oldest first. Raises NotFound, Corrupt."""
-        points = {
-            disk.seq: disk
-            for event in self._log.stream(self._machine_id)
-            if isinstance(event, RestorePointCommitted)
-            for disk in event.disks
-            if disk.disk_id == disk_id
-        }
-        return walk(points, disk_id, seq)
+        return self._book.chain(disk_id, seq)
 
     def deltas(self, points: Sequence[DiskPoint], first_block: int, count: int, *, digests: bool) -> Iterator[Delta]:
         """Yield what `points` wrote to these blocks; every point is read and proven whole. Digests come along."""
@@ -39,6 +33,15 @@ class EventRows:
             for batch in sealed_batches(self._log, point):
                 if batch.last >= first_block and batch.first < first_block + count:
                     yield from _delta(batch, first_block, first_block + count)
+
+    def _read_points(self, disk_id: UUID) -> dict[int, DiskPoint]:
+        return {
+            disk.seq: disk
+            for event in self._log.stream(self._machine_id)
+            if isinstance(event, RestorePointCommitted)
+            for disk in event.disks
+            if disk.disk_id == disk_id
+        }
 
 
 def _delta(batch: Batch, start: int, end: int) -> Iterator[Delta]:

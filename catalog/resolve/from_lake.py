@@ -1,7 +1,6 @@
 """Rows from the index. Imports `catalog.domain`, `storage.lake` and `storage.chunks`.
 
-Points are read in groups of bounded size, one scan a group. What is known about a point never changes, so it is
-kept for the life of the source.
+Points are read in groups of bounded size, one scan a group.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from catalog.domain import ids
 from catalog.domain.events import DiskPoint
 from catalog.resolve.blockmap import PIECE_BLOCKS, empty_zeros
-from catalog.resolve.rows import Delta, walk
+from catalog.resolve.rows import Delta, PointBook
 from storage.chunks.rows import DIGEST_BYTES, ChunkRows, ZeroRuns, empty_rows
 from storage.errors import NotFound
 from storage.lake import Lake
@@ -35,14 +34,12 @@ class LakeRows:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._points: dict[UUID, dict[int, DiskPoint]] = {}
+        self._book = PointBook(self._read_points)
 
     def chain(self, disk_id: UUID, seq: int) -> tuple[DiskPoint, ...]:
         """The full and every point after it up to `seq`, oldest first. Raises NotFound, Corrupt."""
-        if seq not in self._points.get(disk_id, {}):
-            self._points[disk_id] = self._read_points(disk_id)
         try:
-            return walk(self._points[disk_id], disk_id, seq)
+            return self._book.chain(disk_id, seq)
         except NotFound as error:
             error.hint = "let the index catch up with the log"
             raise

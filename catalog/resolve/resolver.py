@@ -26,6 +26,8 @@ CHECKPOINT_ROWS = 1 << 16
 CACHE_BYTES = 4 << 30
 RECENT_SEGMENTS = 2
 
+Keys = list[tuple[DiskPoint, bytes]]
+
 
 class Resolver:
     """Maps from one row source; `checkpoints` is the folder of the cache, None for none.
@@ -94,32 +96,36 @@ class Resolver:
         kept = 0
         if self._cache is not None and count:
             kept = (len(chain) - 1) // self._every * self._every + 1
-            self._from_checkpoints(self._cache, result, chain[:kept])
+            keys = self._keys(chain[:kept])
+            for segment in range(first_block // self._segment_blocks, -(-result.end_block // self._segment_blocks)):
+                self._fill(self._cache, result, keys, segment)
         self._replay(result, chain[kept:])
         return result
 
-    def _from_checkpoints(self, cache: Checkpoints, result: BlockMap, chain: tuple[DiskPoint, ...]) -> None:
-        """Resolve the point at the chain's end into `result` (blank), a segment at a time."""
-        step = self._segment_blocks
-        for segment in range(result.first_block // step, -(-result.end_block // step)):
-            start, end = max(segment * step, result.first_block), min((segment + 1) * step, result.end_block)
-            view = result.part(start, end - start)
-            if not cache.load(self._key(chain, segment), view):
-                self._rebuild(cache, view, chain, segment)
+    def _fill(self, cache: Checkpoints, result: BlockMap, keys: Keys, segment: int) -> None:
+        """Resolve what `result` (blank) has of a segment, at the last of the keyed points."""
+        start = max(segment * self._segment_blocks, result.first_block)
+        end = min((segment + 1) * self._segment_blocks, result.end_block)
+        view = result.part(start, end - start)
+        point, fingerprint = keys[-1]
+        if not cache.load(Key(point.disk_id, point.seq, segment, fingerprint), view):
+            self._rebuild(cache, view, keys, segment)
 
-    def _rebuild(self, cache: Checkpoints, view: BlockMap, chain: tuple[DiskPoint, ...], segment: int) -> None:
-        """Resolve a whole segment at the chain's end, from the best earlier checkpoint, and keep it if worth it."""
+    def _rebuild(self, cache: Checkpoints, view: BlockMap, keys: Keys, segment: int) -> None:
+        """Resolve a whole segment from the best earlier checkpoint, and keep it if that took many rows."""
+        chain = [point for point, _ in keys]
         if sum(point.chunk_rows for point in chain) < self._worth_rows:
             self._replay(view, chain)
             return
+        made = [Key(point.disk_id, point.seq, segment, fingerprint) for point, fingerprint in keys]
         start = segment * self._segment_blocks
         count = max(0, min(self._segment_blocks, blocks_of(chain[-1]) - start))
         whole = BlockMap.blank(start, count, self._packs, digests=view.digests is not None)
         kept = len(chain) - self._every
-        while kept > 0 and not cache.load(self._key(chain[:kept], segment), whole):
+        while kept > 0 and not cache.load(made[kept - 1], whole):
             kept -= self._every
         if self._replay(whole, chain[max(kept, 0) :]) >= self._worth_rows:
-            cache.publish(self._key(chain, segment), whole)
+            cache.publish(made[-1], whole)
         _copy(whole, view)
 
     def _replay(self, view: BlockMap, points: Sequence[DiskPoint]) -> int:
@@ -137,12 +143,15 @@ class Resolver:
             _check_rows(view, known[seq], found)
         return sum(rows.values())
 
-    def _key(self, chain: tuple[DiskPoint, ...], segment: int) -> Key:
+    def _keys(self, chain: Sequence[DiskPoint]) -> Keys:
+        """Each point with the fingerprint (32 bytes) of the chain up to it."""
         fingerprint = hashlib.sha256(str(self._segment_blocks).encode())
+        keys = []
         for point in chain:
             fingerprint.update(f"{point.seq} {point.run_id} {point.size_bytes} {point.chunk_bytes} ".encode())
             fingerprint.update(point.merkle_root)
-        return Key(chain[-1].disk_id, chain[-1].seq, segment, fingerprint.digest())
+            keys.append((point, fingerprint.digest()))
+        return keys
 
 
 def _check_rows(view: BlockMap, point: DiskPoint, found: int) -> None:

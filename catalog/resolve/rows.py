@@ -5,7 +5,7 @@ Imports `catalog.domain` and `storage`. Both sources (the index, the events) giv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -35,6 +35,20 @@ class RowSource(Protocol):
 
     def deltas(self, points: Sequence[DiskPoint], first_block: int, count: int, *, digests: bool) -> Iterator[Delta]:
         """Yield what `points` wrote to these blocks, in the points' order, one at least for each. Raises Corrupt."""
+
+
+class PointBook:
+    """The points of disks as `read` finds them; what is known of a point never changes, so each is read once."""
+
+    def __init__(self, read: Callable[[UUID], dict[int, DiskPoint]]) -> None:
+        self._read = read
+        self._points: dict[UUID, dict[int, DiskPoint]] = {}
+
+    def chain(self, disk_id: UUID, seq: int) -> tuple[DiskPoint, ...]:
+        """The full and every point after it up to `seq`, oldest first. Raises NotFound, Corrupt."""
+        if seq not in self._points.get(disk_id, {}):
+            self._points[disk_id] = self._read(disk_id)
+        return walk(self._points[disk_id], disk_id, seq)
 
 
 def blocks_of(point: DiskPoint) -> int:

@@ -54,8 +54,8 @@ def rows_at(blocks: Sequence[int] | NDArray[np.uint32], salt: int, packs: int = 
         blocks=numbers,
         digests=random.integers(0, 256, (len(numbers), 32), np.uint8),
         packs=tuple(salt.to_bytes(8, "big") + number.to_bytes(8, "big") for number in range(packs)),
-        pack_index=random.integers(0, packs, len(numbers), np.uint16),
-        offsets=random.integers(4096, 1 << 26, len(numbers), np.uint32),
+        pack_index=(np.arange(len(numbers)) * packs // max(1, len(numbers))).astype(np.uint16),
+        offsets=(np.arange(len(numbers)) % 256 * CHUNK_BYTES + random.integers(64, 4096)).astype(np.uint32),
         stored=random.integers(60, CHUNK_BYTES, len(numbers), np.uint32),
     )
 
@@ -195,7 +195,9 @@ class Author:
 
 
 def part_of_rows(rows: ChunkRows, cut: slice) -> ChunkRows:
-    """Some consecutive rows."""
+    """Some consecutive rows, and the packs that they need."""
+    used, index = np.unique(rows.pack_index[cut], return_inverse=True)
+    packs = tuple(rows.packs[number] for number in used.tolist())
     return ChunkRows(
-        rows.blocks[cut], rows.digests[cut], rows.packs, rows.pack_index[cut], rows.offsets[cut], rows.stored[cut]
+        rows.blocks[cut], rows.digests[cut], packs, index.astype(np.uint16), rows.offsets[cut], rows.stored[cut]
     )
