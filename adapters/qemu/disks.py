@@ -1,6 +1,6 @@
 """A running QEMU's disks: what the guest's devices are attached to, and how to name it for ever.
 
-Imports `adapters.port` and this package's `qmp` and `views`.
+Imports `adapters.port` and this package's `devices`, `qmp` and `views`.
 
 - A disk's key is the first of: the device's own id, the -drive's id, the device's place in the machine. All
   come from the command line, so they survive a restart of the same configuration; node names do not (libvirt
@@ -15,26 +15,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters.port import DiskFact, Exclusion
+from adapters.qemu.devices import CONTAINERS, VHOST, exclusions
 from adapters.qemu.qmp import Qmp
-from adapters.qemu.views import BlockDevice, Child, Node
+from adapters.qemu.views import BlockDevice, Node
 
 GRANULARITY_BYTES = 65536
 _FILTERS_OF_JOBS = frozenset({"copy-before-write", "mirror_top", "commit_top"})
-_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")
 _DEVICE = re.compile(r"/machine/peripheral/([^/]+)")
-
-PASS_THROUGH = Exclusion(
-    reason="the guest's SCSI commands go to the device unseen by QEMU",
-    way_out="Attach the device as scsi-hd or virtio-blk instead of scsi-block or scsi-generic.",
-)
-VHOST = Exclusion(
-    reason="another process serves this disk (vhost)",
-    way_out="Back it up where it is served, such as a qemu-storage-daemon, or attach it as virtio-blk.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +43,20 @@ class LiveDisk:
 
 def list_disks(qmp: Qmp) -> list[LiveDisk]:
     """Ask QEMU for its disks, those that cannot be protected included."""
-    types = dict(_device_types(qmp))
-    disks = [_disk(block, types) for block in qmp.query("query-block", list[BlockDevice])]
-    vhosts = [_excluded(_key_of_path(path), VHOST) for path, kind in types.items() if kind.startswith("vhost-")]
-    return sorted((disk for disk in (*disks, *vhosts) if disk is not None), key=lambda disk: disk.fact.key)
+    excluded = exclusions(qmp)
+    disks = [disk_of(block, excluded) for block in qmp.query("query-block", list[BlockDevice])]
+    disks += [_excluded(_key_of_path(path), VHOST) for path, exclusion in excluded.items() if exclusion is VHOST]
+    return sorted((disk for disk in disks if disk is not None), key=lambda disk: disk.fact.key)
 
 
-def _device_types(qmp: Qmp) -> Iterator[tuple[str, str]]:
-    for container in _CONTAINERS:
-        for child in qmp.query("qom-list", list[Child], {"path": container}):
-            if child.type.startswith("child<"):
-                yield f"{container}/{child.name}", child.type[len("child<") : -1]
-
-
-def _disk(block: BlockDevice, types: dict[str, str]) -> LiveDisk | None:
+def disk_of(block: BlockDevice, excluded: Mapping[str, Exclusion]) -> LiveDisk | None:
+    """Return the disk of a block device, None when it is none; `excluded` devices are named by QOM path."""
     node = block.inserted
     if node is None or node.ro:
         return None
     key = disk_key(block)
-    if types.get(_qom_path(block.qdev), "") in ("scsi-block", "scsi-generic"):
-        return _excluded(key, PASS_THROUGH, node.image.virtual_size)
+    if (exclusion := excluded.get(_qom_path(block.qdev))) is not None:
+        return _excluded(key, exclusion, node.image.virtual_size)
     identity = "file-" + hashlib.sha256(node.file.encode()).hexdigest()[:32]
     return LiveDisk(DiskFact(key, key, node.image.virtual_size, identity, "bitmap", GRANULARITY_BYTES), node)
 
@@ -86,7 +71,7 @@ def disk_key(block: BlockDevice) -> str:
 
 def _qom_path(qdev: str) -> str:
     """The device's path in a container; a virtio device is the parent of the backend that QEMU names."""
-    return (qdev if qdev.startswith("/") else f"{_CONTAINERS[0]}/{qdev}").removesuffix("/virtio-backend")
+    return (qdev if qdev.startswith("/") else f"{CONTAINERS[0]}/{qdev}").removesuffix("/virtio-backend")
 
 
 def _key_of_path(path: str) -> str:

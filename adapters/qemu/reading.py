@@ -22,6 +22,16 @@ WINDOW_BYTES = 256 << 20
 _DIRTY = 1
 
 
+def dirty_ranges(client: NbdClient, context: str) -> Iterator[Extent]:
+    """Yield what a bitmap context calls dirty, in order. It comes called zero, so that the sweeps have the last word.
+
+    Let the client ask for no other context: QEMU would walk the disk's allocation with every answer.
+    """
+    for status in client.block_status(context):
+        if status.flags & _DIRTY:
+            yield Extent(status.start, status.length, zero=True)
+
+
 class FrozenReader:
     """A BlockReader of the frozen view. Once the guard dropped the view, its reason is what a reader raises."""
 
@@ -36,9 +46,9 @@ class FrozenReader:
         """Yield the whole disk in order, gapless; zero only where it surely is."""
         return self._guarded(merged(self._sure(0, self.size_bytes)))
 
-    def changes(self, context: str) -> Iterator[Extent]:
-        """Yield the dirty ranges of a bitmap context in order, split into zero and data."""
-        return self._guarded(merged(self._dirty(context)))
+    def changes(self, dirty: Iterator[Extent]) -> Iterator[Extent]:
+        """Yield dirty ranges in order, split into zero and data."""
+        return self._guarded(merged(self._split(dirty)))
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`."""
@@ -52,16 +62,15 @@ class FrozenReader:
         """Release the connection; closing twice is harmless."""
         self._reader.close()
 
-    def _dirty(self, context: str) -> Iterator[Extent]:
-        for start in range(0, self.size_bytes, WINDOW_BYTES):
-            length = min(WINDOW_BYTES, self.size_bytes - start)
-            dirty = [  # called zero, so that the sweeps have the last word
-                Extent(status.start, status.length, zero=True)
-                for status in self._client.block_status(context, start, length)
-                if status.flags & _DIRTY
-            ]
-            if dirty:
-                yield from overlaps(dirty, self._sure(dirty[0].start, dirty[-1].end))
+    def _split(self, ranges: Iterator[Extent]) -> Iterator[Extent]:
+        near: list[Extent] = []
+        for found in ranges:
+            if near and found.end - near[0].start > WINDOW_BYTES:
+                yield from overlaps(near, self._sure(near[0].start, near[-1].end))
+                near = []
+            near.append(found)
+        if near:
+            yield from overlaps(near, self._sure(near[0].start, near[-1].end))
 
     def _sure(self, start: int, end: int) -> Iterator[Extent]:
         while start < end:

@@ -12,6 +12,7 @@ Imports `adapters.errors`, `adapters.port`, `adapters.nbd` and this package. Inv
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from adapters.errors import SourceConflict, SourceInvalid
@@ -22,7 +23,7 @@ from adapters.qemu.disks import GRANULARITY_BYTES, LiveDisk
 from adapters.qemu.guard import ScratchGuard
 from adapters.qemu.marks import Marks, Place
 from adapters.qemu.qmp import Qmp
-from adapters.qemu.reading import FrozenReader
+from adapters.qemu.reading import FrozenReader, dirty_ranges
 from adapters.qemu.views import Job
 
 
@@ -98,23 +99,19 @@ class QemuDisk:
                 f"Changes of {self.fact.label} are not known", code="untracked", why=self.tracking.cause
             )
         context = f"qemu:dirty-bitmap:{self._marks.export_bitmap}"
-        reader = self._connect((context, BASE_ALLOCATION))
-        try:
-            yield from reader.changes(context)
-        finally:
-            reader.close()
+        with closing(self.open()) as reader, closing(self._connect(context)) as bitmap:
+            yield from reader.changes(dirty_ranges(bitmap, context))
 
     def open(self) -> FrozenReader:
         """Open a reader of the frozen view."""
-        return self._connect((BASE_ALLOCATION,))
+        return FrozenReader(self._connect(BASE_ALLOCATION), self._guard)
 
-    def _connect(self, contexts: tuple[str, ...]) -> FrozenReader:
+    def _connect(self, context: str) -> NbdClient:
         self._guard.check()
-        client = NbdClient(f"unix:{self._place.nbd_socket}", self._marks.export, contexts=contexts)
-        reader = FrozenReader(client, self._guard)
-        if reader.size_bytes == self.fact.size_bytes:
-            return reader
-        reader.close()
+        client = NbdClient(f"unix:{self._place.nbd_socket}", self._marks.export, contexts=(context,))
+        if client.size_bytes == self.fact.size_bytes:
+            return client
+        client.close()
         raise SourceConflict(f"The disk {self.fact.label} was resized while it was frozen", code="disk-resized")
 
 

@@ -23,13 +23,18 @@ MISSING_TOOLS = [tool for tool in TOOLS if shutil.which(tool) is None]
 
 @dataclass(frozen=True)
 class VmDisk:
-    """A disk to attach; `id` is its key for the adapter. `style` is how it stands on the command line."""
+    """A disk to attach; `id` is its key for the adapter.
+
+    `style` is how it stands on the command line: `blockdev` with a virtio device that takes `options`, or `drive`,
+    a -drive without a device.
+    """
 
     id: str
     format: str = "qcow2"
     size_bytes: int = 8 * MIB
     discard: str = "unmap"
     style: str = "blockdev"
+    options: str = ""
 
 
 class QemuVm:
@@ -94,6 +99,12 @@ class QemuVm:
         self._process.wait()
         self.kill()
 
+    def restart(self, *arguments: str) -> None:
+        """End QEMU in order and start it again on the same disks, with other arguments beside them."""
+        self.quit()
+        self._arguments = arguments
+        self.start()
+
     def node(self, disk: str) -> str:
         """The node name of a disk in the blockdev style."""
         return f"node-{disk}"
@@ -123,6 +134,11 @@ class QemuVm:
         assert f"discard {length}/{length}" in printed, printed
         self.io(disk, "flush")
 
+    def memory_word(self, address: int) -> int:
+        """Read four bytes of the guest's memory."""
+        printed = self.control.query("human-monitor-command", str, {"command-line": f"xp /1wx {address}"})
+        return int(printed.split(":")[1], 16)
+
     def resize(self, disk: str, size_bytes: int) -> None:
         self.control.execute("block_resize", {"node-name": self.node(disk), "size": size_bytes})
 
@@ -151,6 +167,6 @@ class QemuVm:
             return ["-drive", f"if=none,id={disk.id},file={image},format={disk.format},discard={disk.discard}"]
         node = (
             f"driver={disk.format},node-name={self.node(disk.id)},discard={disk.discard},"
-            f"file.driver=file,file.filename={image},file.discard={disk.discard}"
+            f"file.driver=file,file.filename={image},file.discard={disk.discard},file.cache.no-flush=on"
         )
-        return ["-blockdev", node, "-device", f"virtio-blk-pci,drive={self.node(disk.id)},id={disk.id}"]
+        return ["-blockdev", node, "-device", f"virtio-blk-pci,drive={self.node(disk.id)},id={disk.id}{disk.options}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from adapters.port import Snapshot
@@ -56,12 +57,16 @@ class QemuHarness:
         source.close()
 
     def leftovers(self) -> Sequence[str]:
-        control = self.vm.control
+        return self.leftovers_of(self.vm)
+
+    @staticmethod
+    def leftovers_of(vm: QemuVm) -> list[str]:
+        control = vm.control
         names = [job.id for job in control.query("query-jobs", list[Job])]
         names += [export.id for export in control.query("query-block-exports", list[Export])]
         for node in control.query("query-named-block-nodes", list[Node]):
             names += [node.node_name, *(bitmap.name for bitmap in node.dirty_bitmaps if "since" in bitmap.name)]
-        names += [path.name for path in self.vm.scratch.glob("*")]
+        names += [path.name for path in vm.scratch.glob("*")]
         return [name for name in names if name.startswith(MARK)]
 
     def plant_foreign(self) -> None:
@@ -77,8 +82,6 @@ class QemuHarness:
         return "foreign" in nodes and "foreign" in bitmaps and (self.vm.scratch / "foreign.qcow2").exists()
 
     def invalid_base(self) -> str:
-        import msgspec
-
         source = self.make_source()
         try:
             (machine,) = source.inventory()
