@@ -15,6 +15,7 @@ from catalog.domain import events as ev
 from catalog.domain.ids import disk_id as disk_id_of
 from catalog.domain.machine import MachineState
 from ingest.baseline import PointBaseline
+from ingest.changes import KeptChanges
 from ingest.copy import BatchRecorder, DiskCopy, Totals
 from ingest.plan import Full, Incremental, Plan
 from ingest.progress import Progress
@@ -45,6 +46,7 @@ class DiskRun:
         self._progress = progress
         self._stop = stop
         self._disk_id = disk_id_of(state.machine_id, frozen.fact.key)
+        self._changes = KeptChanges(frozen.changes)
         self.warnings: list[str] = []
 
     def copy(self, plan: Plan) -> ev.DiskPoint:
@@ -59,7 +61,7 @@ class DiskRun:
 
     def _trusted(self, plan: Incremental, reader: BlockReader) -> Plan:
         sample = sample_unchanged(
-            self._frozen.changes(),
+            self._changes,
             reader,
             self._baseline(plan),
             digest_key=self._services.store.digest_key,
@@ -104,7 +106,7 @@ class DiskRun:
 
     def _extents(self, plan: Plan, reader: BlockReader) -> tuple[Iterable[Extent], PointBaseline | None]:
         if isinstance(plan, Incremental) and plan.tracked:
-            return self._frozen.changes(), None
+            return self._changes, None
         return reader.extents(), self._baseline(plan) if isinstance(plan, Incremental) else None
 
     def _baseline(self, plan: Incremental) -> PointBaseline:
