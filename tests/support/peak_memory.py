@@ -1,0 +1,25 @@
+"""Runs the `holdfast` command line in this process, then says on stderr how much memory it had at its peak.
+
+`python -m tests.support.peak_memory OUT ARGUMENT...` writes the peak in KiB to the file OUT. The kernel's VmHWM of
+this program alone: what getrusage says would include the process that started it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from catalog.cli.app import run
+from ingest.cli.main import COMMANDS
+
+
+def peak_kib() -> int:
+    """The most memory this process ever had resident."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    code = run(sys.argv[2:]) if COMMANDS else 1
+    Path(sys.argv[1]).write_text(str(peak_kib()))
+    sys.exit(code)
