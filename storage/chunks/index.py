@@ -169,11 +169,12 @@ class ChunkIndex:
         text = body + f"end {blake3(body.encode()).hexdigest()}\n"
         replace_file(self._folder / "MANIFEST", [text.encode()], partial=self.staging)
         self._show(runs)
-        self._clean(names)
+        self._clean(names, [run_name(run.body_hash) for run in small])
 
-    def _clean(self, listed: list[str]) -> None:
+    def _clean(self, listed: list[str], merged: list[str]) -> None:
         """Remove unlisted runs, and what was staged so long ago that its process is gone."""
         garbage = [path for path in self._folder.glob("*.run") if path.name not in listed]
+        garbage += [self.staging / name for name in merged]
         before = time.time() - _STAGED_SECONDS
         for path in self.staging.iterdir():
             with suppress(FileNotFoundError):

@@ -1,0 +1,23 @@
+"""Fixtures: an object store in memory, and a chunk store with small chunks and packs on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.chunks.store import ChunkStore
+from storage.objects.memory import MemoryObjects
+from tests.support.chunk_store import make_store
+
+
+@pytest.fixture
+def objects() -> MemoryObjects:
+    """An empty object store."""
+    return MemoryObjects()
+
+
+@pytest.fixture
+def store(objects: MemoryObjects, tmp_path: Path) -> ChunkStore:
+    """An encrypted chunk store on `objects`: 4 KiB chunks, 64 KiB packs, two workers."""
+    return make_store(objects, tmp_path / "index")
