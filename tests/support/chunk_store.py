@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -29,18 +28,6 @@ def noise(length: int, seed: int = 0) -> bytes:
     return np.random.default_rng(seed).bytes(length)
 
 
-def counted_random() -> Callable[[int], bytes]:
-    """A source of `random` bytes that never repeats and is the same in every run."""
-    count = 0
-
-    def random_bytes(length: int) -> bytes:
-        nonlocal count
-        count += 1
-        return hashlib.sha256(count.to_bytes(8, "big")).digest()[:length]
-
-    return random_bytes
-
-
 class BytesDisk:
     """A disk in memory. `reads` keeps (offset, length) of every read."""
 
@@ -62,7 +49,6 @@ def make_store(
     chunk_bytes: int = CHUNK,
     pack_bytes: int = 64 << 10,
     workers: int = 2,
-    random_bytes: Callable[[int], bytes] | None = None,
 ) -> ChunkStore:
     """A store with small chunks and packs under the fixed key."""
     return ChunkStore(
@@ -73,7 +59,6 @@ def make_store(
         chunk_bytes=chunk_bytes,
         pack_bytes=pack_bytes,
         workers=workers,
-        random_bytes=random_bytes or counted_random(),
         clock=lambda: datetime(2026, 1, 2, tzinfo=UTC),
     )
 
