@@ -10,7 +10,7 @@ demo: setup tools
 	$(UV) run --locked --no-default-groups holdfast demo --dir build/demo
 
 test: setup-dev tools
-	$(UV) run --locked --group dev pytest
+	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
 	$(UV) run --locked --group dev ruff check .
