@@ -31,10 +31,12 @@ def repository(root: Path, kind: str, **settings: str) -> Iterator[Services]:
 
 def back_up(services: Services) -> BackupReport:
     """Back up the one machine of `lab`; raise what went wrong."""
-    reports, failures = backup(services, BackupRequest("lab", None), progress=Silent(), stop=lambda: False)
-    if failures:
-        raise failures[0].error
-    return reports[0]
+    outcome = backup(services, BackupRequest("lab", None), progress=Silent(), stop=lambda: False)
+    if outcome.failures:
+        raise outcome.failures[0].error
+    if outcome.index_trouble:
+        raise AssertionError(outcome.index_trouble)
+    return outcome.reports[0]
 
 
 def seconds(work: Callable[[], object]) -> float:
