@@ -140,6 +140,7 @@ class DiskCopy:
                 totals.changed_bytes += piece.changed_blocks * self._chunk_bytes
         self._flush_small()
         self._recorder.save()
+        totals.changed_bytes = min(totals.changed_bytes, reader.size_bytes)  # the last block may be short
         return totals
 
     def _to_read(
