@@ -65,11 +65,10 @@ def encode_chunks(rows: ChunkRows) -> bytes:
 def decode_chunks(batch: bytes) -> ChunkRows:
     """Read what `encode_chunks` wrote; the digests are a view of `batch`. Corrupt(batch-...) otherwise."""
     table = _read(CHUNKS, batch)
-    steps, stored = table.column(0).to_numpy(), table.column(4).to_numpy()
-    if steps.sum(dtype=np.uint64) >= BLOCK_LIMIT:
-        raise _corrupt("batch-blocks", "a block number does not fit in 32 bits")
+    stored = table.column(4).to_numpy()
     rows = ChunkRows(
-        blocks=np.cumsum(steps, dtype=np.uint32),
+        # A sum beyond 32 bits wraps to a smaller block, and blocks that do not ascend are refused below.
+        blocks=np.cumsum(table.column(0).to_numpy(), dtype=np.uint32),
         digests=_digests(table.column(1)),
         packs=tuple(table.column(2).dictionary.to_pylist()),
         pack_index=table.column(2).indices.to_numpy(),

@@ -11,27 +11,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from catalog.log import tables
 from catalog.log.chain import ChainedRow, ChainReport, walk
 from catalog.log.failures import translated
 from catalog.log.recorder import ChainedRecorder
 from catalog.log.sqlite import APPLICATION_ID, FORMAT
 from storage.errors import Corrupt, Invalid, NotFound
-
-ENDS = """
-SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'stored_events'), 0),
-    COALESCE((SELECT MAX(id) FROM stored_events), 0),
-    COALESCE((SELECT MAX(notification_id) FROM chain), 0)
-"""
-MISMATCHED_STREAM = """
-SELECT (SELECT originator_id
-FROM (SELECT originator_id, COUNT(*) AS events, MAX(originator_version) AS last FROM stored_events GROUP BY 1)
-LEFT JOIN streams USING (originator_id)
-WHERE events <> last OR version IS NOT last
-UNION ALL
-SELECT originator_id FROM streams
-WHERE NOT EXISTS (SELECT 1 FROM stored_events AS e WHERE e.originator_id = streams.originator_id)
-LIMIT 1)
-"""
 
 
 class LogCheck:
@@ -98,11 +83,11 @@ class LogCheck:
         (structure,) = self._recorder.one("PRAGMA integrity_check(1)")
         if structure != "ok":
             return f"the structure of the file is damaged: {structure}"
-        (stream,) = self._recorder.one(MISMATCHED_STREAM)
+        (stream,) = self._recorder.one(tables.MISMATCHED_STREAM)
         return f"stream {stream} does not hold the versions that were recorded" if stream else ""
 
     def _tail_problem(self) -> str:
-        issued, events, links = self._recorder.one(ENDS)
+        issued, events, links = self._recorder.one(tables.ENDS)
         if issued == events == links:
             return ""
         return f"positions up to {issued} were given out, the events end at {events}, the chain at {links}"

@@ -1,7 +1,8 @@
-"""What SQLite and the event library report, in the words of `storage.errors`; imports nothing else of ours."""
+"""Failures of SQLite, the event library and the system in our words; imports `storage.errors` of ours."""
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from eventsourcing.persistence import ConnectionUnavailableError, PersistenceError
 
-from storage.errors import Corrupt, Denied, HoldfastError, Limit, Unavailable
+from storage.errors import Corrupt, Denied, HoldfastError, Limit, NotFound, Unavailable
 
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
@@ -32,6 +33,8 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(cause, sqlite3.IntegrityError):
             raise
         raise _failure(path, getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT), str(error)) from error
+    except OSError as error:
+        raise _refused(path, error) from error
     except UnicodeDecodeError as error:
         # Python decodes SQLite's messages strictly, and those quote the damaged schema.
         raise _failure(path, sqlite3.SQLITE_CORRUPT, str(error)) from error
@@ -55,6 +58,17 @@ def _failure(path: Path, extended_code: int, why: str) -> HoldfastError:
         why=why,
         hint="keep the file and restore the log from a copy",
     )
+
+
+def _refused(path: Path, error: OSError) -> HoldfastError:
+    what, why = f"the event log {path} cannot be written", error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Limit(what, code="log-full", why=why, hint="free space on its file system")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Denied(what, code="log-denied", why=why)
+    if error.errno == errno.ENOENT:
+        return NotFound(what, code="log-missing", why=why)
+    return Unavailable(what, code="log-io", why=why)
 
 
 def _busy(path: Path, why: str) -> Unavailable:

@@ -55,17 +55,14 @@ class EventLog:
     @classmethod
     def create(cls, path: Path, *, lock_timeout_s: int = 10) -> Self:
         """Lay out an empty log and open it; Conflict if `path` exists, whole or not at all otherwise."""
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        try:
-            with translated(path):
-                create_file(Path(name))
-            os.link(name, path)
-        except FileExistsError as error:
-            raise Conflict(f"{path} exists already", code="log-exists") from error
-        finally:
-            os.unlink(name)
-        _sync_directory(path.parent)
+        with translated(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".events-") as folder:
+            made = Path(folder) / path.name
+            create_file(made)
+            try:
+                os.link(made, path)
+            except FileExistsError as error:
+                raise Conflict(f"{path} exists already", code="log-exists") from error
+            _sync_directory(path.parent)
         return cls.open(path, lock_timeout_s=lock_timeout_s)
 
     @classmethod
@@ -120,22 +117,21 @@ class EventLog:
         """
         rows = self._take(self._recorder.log_after(after), max_bytes)
         if not rows and after > (last := self.position()):
-            raise Corrupt(
-                f"position {after} was read from this log, which ends at {last}",
-                code="log-behind",
-                hint="the log lost its tail or is an older copy: rebuild what was derived from it",
-            )
+            raise _behind(after, last)
         return [Recorded(row.position, self._event(row), len(row.state)) for row in rows]
 
     def follow(self, after: int = 0, *, max_bytes: int = PAGE_BYTES) -> Iterator[Recorded]:
         """All events behind `after`, up to the end of the log as it is now."""
         last = self.position()
         while after < last:
-            for recorded in self.poll(after, max_bytes=max_bytes):
+            page = self.poll(after, max_bytes=max_bytes)
+            if not page:
+                raise _behind(last, after)
+            for recorded in page:
                 if recorded.position > last:
                     return
-                after = recorded.position
                 yield recorded
+            after = page[-1].position
 
     def position(self) -> int:
         """The last position; 0 when the log is empty."""
@@ -204,6 +200,14 @@ class EventLog:
 
 def _stored(row: StoredRow) -> StoredEvent:
     return StoredEvent(row.originator_id, row.originator_version, row.topic, row.state)
+
+
+def _behind(position: int, last: int) -> Corrupt:
+    return Corrupt(
+        f"the log ended at position {position} or later, and now ends at {last}",
+        code="log-behind",
+        hint="it lost its tail or is an older copy: rebuild what was derived from it",
+    )
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,6 +1,6 @@
 """The library's SQLite recorder with a position that is never reused and the hash chain beside each row.
 
-Imports `catalog.log.chain` and `storage.errors` of ours. A row and its link in the chain are written by one
+Imports `storage.errors` and its neighbours of ours. A row and its link in the chain are written by one
 transaction; no row leaves here that does not match its leaf.
 """
 
@@ -14,69 +14,21 @@ from uuid import UUID
 from eventsourcing.persistence import Notification, StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor
 
+from catalog.log import tables
 from catalog.log.chain import GENESIS, MAX_VERSION, ChainedRow, StoredRow, leaf_of, next_head, verified
 from storage.errors import Conflict, Corrupt, Invalid
-
-EVENTS_TABLE = """
-CREATE TABLE stored_events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    originator_id TEXT NOT NULL,
-    originator_version INTEGER NOT NULL,
-    topic TEXT NOT NULL,
-    state BLOB NOT NULL,
-    UNIQUE (originator_id, originator_version)
-)"""
-CHAIN_TABLE = """
-CREATE TABLE chain (
-    notification_id INTEGER PRIMARY KEY,
-    leaf BLOB NOT NULL,
-    head BLOB NOT NULL
-)"""
-STREAMS_TABLE = """
-CREATE TABLE streams (
-    originator_id TEXT PRIMARY KEY,
-    version INTEGER NOT NULL
-) WITHOUT ROWID"""
-INSERT_EVENT = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
-INSERT_LINK = "INSERT INTO chain (notification_id, leaf, head) VALUES (?, ?, ?)"
-SELECT_ROWS = """
-SELECT e.id, e.originator_id, e.originator_version, e.topic, e.state, c.leaf, c.head
-FROM stored_events e LEFT JOIN chain c ON c.notification_id = e.id
-"""
-SELECT_LOG_ROWS = SELECT_ROWS + "WHERE e.id > ? AND e.id <= ? ORDER BY e.id"
-SELECT_STREAM_ROWS = (
-    SELECT_ROWS + "WHERE e.originator_id = ? AND e.originator_version > ? ORDER BY e.originator_version"
-)
-LAST_LINK = """
-SELECT c.notification_id, c.head, e.id
-FROM chain c LEFT JOIN stored_events e ON e.id = c.notification_id
-ORDER BY c.notification_id DESC LIMIT 1
-"""
-LAST_VERSION = """
-SELECT COALESCE((SELECT version FROM streams WHERE originator_id = :id), 0),
-    COALESCE((SELECT MAX(originator_version) FROM stored_events WHERE originator_id = :id), 0)
-"""
-SELECT_STREAM = "SELECT version FROM streams WHERE originator_id = ?"
-SET_STREAM = """
-INSERT INTO streams (originator_id, version) VALUES (?, ?)
-ON CONFLICT (originator_id) DO UPDATE SET version = excluded.version
-"""
 
 
 class ChainedRecorder(SQLiteApplicationRecorder):
     """Positions are 1, 2, 3 and so on, without a gap: a transaction that fails gives its positions back."""
 
-    TABLES = (EVENTS_TABLE, CHAIN_TABLE, STREAMS_TABLE)
-
-    def construct_create_table_statements(self) -> list[str]:
-        """The tables of a new log."""
-        return list(self.TABLES)
-
     def _insert_events(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int]:
         spans = _spans(stored_events)
         positions = []
         for event in stored_events:
-            c.execute(INSERT_EVENT, (_text(event.originator_id), event.originator_version, event.topic, event.state))
+            c.execute(
+                tables.INSERT_EVENT, (_text(event.originator_id), event.originator_version, event.topic, event.state)
+            )
             positions.append(c.lastrowid)
         # The insert took the write lock, so from here to the commit nobody else can add a version or a head.
         for stream, (first, last) in spans.items():
@@ -88,7 +40,7 @@ class ChainedRecorder(SQLiteApplicationRecorder):
         """The rows behind `position`, unverified, one at a time, from one moment's log."""
         last = MAX_VERSION if until is None else until
         with self.datastore.transaction(commit=False) as c:
-            c.execute(SELECT_LOG_ROWS, (position, last))
+            c.execute(tables.SELECT_LOG_ROWS, (position, last))
             while (row := c.fetchone()) is not None:
                 yield ChainedRow(*row)
 
@@ -108,11 +60,11 @@ class ChainedRecorder(SQLiteApplicationRecorder):
         """The verified rows of one stream behind `version`, one at a time; Corrupt when a version is missing."""
         with self.datastore.transaction(commit=False) as c:
             last = _last_version(c, originator_id)
-            c.execute(SELECT_STREAM_ROWS, (originator_id.hex, version))
+            c.execute(tables.SELECT_STREAM_ROWS, (originator_id.hex, version))
             while (row := c.fetchone()) is not None:
                 version += 1
                 stored = _trusted(ChainedRow(*row))
-                if stored.originator_version != version:
+                if (stored.originator_id, stored.originator_version) != (originator_id, version):
                     raise _missing(originator_id, version)
                 yield stored
             if version < last:
@@ -132,7 +84,7 @@ class ChainedRecorder(SQLiteApplicationRecorder):
         """The chain's head at `position`, None when there is no such position."""
         if position == 0:
             return GENESIS
-        (head,) = self.one("SELECT MAX(head) FROM chain WHERE notification_id = ?", position)
+        (head,) = self.one(tables.HEAD_AT, position)
         return head if isinstance(head, bytes) else None
 
     def one(self, statement: str, *parameters: object) -> tuple[Any, ...]:
@@ -172,12 +124,12 @@ class ChainedRecorder(SQLiteApplicationRecorder):
 
 
 def _advance(c: SQLiteCursor, stream: str, first: int, last: int) -> None:
-    c.execute(SELECT_STREAM, (stream,))
+    c.execute(tables.SELECT_STREAM, (stream,))
     row = c.fetchone()
     held = row[0] if row else 0
     if held != first - 1:
         raise Conflict(f"version {first} of stream {UUID(stream)} does not follow version {held}", code="event-version")
-    c.execute(SET_STREAM, (stream, last))
+    c.execute(tables.SET_STREAM, (stream, last))
 
 
 def _insert_links(c: SQLiteCursor, stored_events: Sequence[StoredEvent], positions: Sequence[int]) -> None:
@@ -193,11 +145,11 @@ def _insert_links(c: SQLiteCursor, stored_events: Sequence[StoredEvent], positio
         leaf = leaf_of(_uuid(event.originator_id), event.originator_version, event.topic, event.state)
         head = next_head(head, leaf)
         links.append((position, leaf, head))
-    c.executemany(INSERT_LINK, links)
+    c.executemany(tables.INSERT_LINK, links)
 
 
 def _last_version(c: SQLiteCursor, originator_id: UUID) -> int:
-    c.execute(LAST_VERSION, {"id": originator_id.hex})
+    c.execute(tables.LAST_VERSION, {"id": originator_id.hex})
     recorded, indexed = c.fetchone()
     if recorded != indexed or not isinstance(recorded, int):
         raise Corrupt(
@@ -209,7 +161,7 @@ def _last_version(c: SQLiteCursor, originator_id: UUID) -> int:
 
 
 def _last_link(c: SQLiteCursor) -> tuple[int, bytes]:
-    c.execute(LAST_LINK)
+    c.execute(tables.LAST_LINK)
     row = c.fetchone()
     if row is None:
         return 0, GENESIS

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore, SQLiteFactory
 from eventsourcing.utils import Environment, EnvType
 
+from catalog.log import tables
 from catalog.log.recorder import ChainedRecorder
 from storage.errors import Corrupt, Unavailable
 
@@ -80,7 +81,7 @@ class LogFactory(SQLiteFactory):
 
 
 def create_file(path: Path) -> None:
-    """Lay out an empty log at `path`, which must be an empty file or not exist."""
+    """Lay out an empty log at `path`, where nothing is yet."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -89,7 +90,7 @@ def create_file(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={FORMAT}")
-        for statement in ChainedRecorder.TABLES:
+        for statement in tables.CREATE:
             connection.execute(statement)
         connection.execute("COMMIT")
     finally:

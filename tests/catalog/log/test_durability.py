@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -69,3 +70,19 @@ def test_two_processes_write_one_stream(path: Path) -> None:
             assert writer.returncode == 0
         assert log.version(STREAM) == 2 * 20 * EVENTS_PER_SAVE
         assert log.verify_chain().ok
+
+
+def test_threads_share_a_log(path: Path) -> None:
+    """Threads that save and read through one object lose nothing and see whole saves only."""
+    with EventLog.create(path) as log, ThreadPoolExecutor(4) as threads:
+
+        def work(number: int) -> int:
+            stream = UUID(int=number)
+            for first in range(1, 50, 5):
+                log.save(*notes(5, stream, first))
+                assert len(list(log.stream(stream))) == first + 4
+            return sum(1 for _ in log.follow())
+
+        seen = list(threads.map(work, range(1, 5)))
+        assert max(seen) == 200
+        assert log.verify_chain().events == 200

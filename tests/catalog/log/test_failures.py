@@ -9,7 +9,7 @@ import pytest
 
 from catalog.log import EventLog
 from catalog.log.failures import translated
-from catalog.log.sqlite import database_uri
+from catalog.log.sqlite import LogConnection, database_uri
 from storage.errors import Corrupt, Denied, Limit, NotFound, Unavailable
 from tests.support.log_events import STREAM, chunk_events, chunk_rows, note, notes
 
@@ -57,6 +57,13 @@ def test_a_file_that_may_not_be_opened_is_denied(path: Path) -> None:
     assert caught.value.code == "log-denied"
 
 
+def test_a_log_without_a_folder_is_not_created(tmp_path: Path) -> None:
+    """Creating in a folder that is not there says so."""
+    with pytest.raises(NotFound) as caught:
+        EventLog.create(tmp_path / "missing" / "events.sqlite")
+    assert caught.value.code == "log-missing"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.99])
 def test_a_truncated_file_is_corrupt(path: Path, share: float) -> None:
     """A log whose file was cut anywhere is refused at opening, and not read as a shorter log."""
@@ -67,6 +74,33 @@ def test_a_truncated_file_is_corrupt(path: Path, share: float) -> None:
         file.truncate(int(size * share))
     with pytest.raises(Corrupt):
         EventLog.open(path)
+
+
+def test_a_file_cut_while_open_is_corrupt(log: EventLog, path: Path) -> None:
+    """A read that ends too early says that bytes are missing, and not that the disk should be tried again."""
+    log.save(*notes(2000))
+    assert log._recorder.one("PRAGMA wal_checkpoint(TRUNCATE)")[0] == 0
+    with EventLog.open(path) as second:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+        with pytest.raises(Corrupt):
+            list(second.follow())
+
+
+def test_a_failed_commit_leaves_no_transaction_open(tmp_path: Path) -> None:
+    """After a commit that failed, the connection goes back to the pool clean and with nothing written."""
+    connection = LogConnection(sqlite3.connect(tmp_path / "any.sqlite", isolation_level=None), max_age=None)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("CREATE TABLE a (id INTEGER PRIMARY KEY REFERENCES a (b) DEFERRABLE INITIALLY DEFERRED, b UNIQUE)")
+    cursor.execute("BEGIN")
+    cursor.execute("INSERT INTO a VALUES (1, 2)")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.commit()
+    cursor.execute("BEGIN")
+    cursor.execute("SELECT COUNT(*) FROM a")
+    assert cursor.fetchone() == (0,)
+    connection.close()
 
 
 def test_a_missing_table_is_corrupt(path: Path) -> None:

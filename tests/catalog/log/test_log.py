@@ -13,7 +13,7 @@ from eventsourcing.application import Application, LocalNotificationLog
 
 from catalog.log import EventLog
 from catalog.log.chain import GENESIS
-from storage.errors import Conflict, Corrupt, Invalid, NotFound
+from storage.errors import Conflict, Corrupt, HoldfastError, Invalid, NotFound
 from tests.support.log_events import OTHER, STREAM, chunk_events, chunk_rows, note, notes
 
 
@@ -137,7 +137,7 @@ def test_follow_ends_where_the_log_was(log: EventLog) -> None:
     """Events saved while following are left to the next time, so that following ends."""
     log.save(*notes(3))
     seen = []
-    for recorded in log.follow(max_bytes=1):
+    for recorded in log.follow(max_bytes=2 * 1024):
         seen.append(recorded.position)
         log.save(note(recorded.position, stream=OTHER))
     assert seen == [1, 2, 3]
@@ -196,15 +196,16 @@ def test_open_creates_nothing(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_newer_format_is_refused(path: Path) -> None:
-    """A log with a format number beyond ours is refused before anything is read."""
+@pytest.mark.parametrize(("version", "kind", "code"), [(2, Invalid, "log-newer"), (0, Corrupt, "log-format")])
+def test_another_format_is_refused(path: Path, version: int, kind: type[HoldfastError], code: str) -> None:
+    """A format number beyond ours asks for a newer version; one that never was is no log."""
     EventLog.create(path).close()
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version=2")
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(f"PRAGMA user_version={version}")
     database.close()
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(kind) as caught:
         EventLog.open(path)
-    assert caught.value.code == "log-newer"
+    assert caught.value.code == code
 
 
 def test_a_foreign_database_is_refused(path: Path) -> None:

@@ -119,9 +119,11 @@ def test_an_edit_is_found_by_verification_and_by_reading(log: EventLog, path: Pa
         database.executescript(EDITS[name])
     report = log.verify_chain()
     assert (report.bad_position, report.position) == (4, 3)
-    assert report.problem
+    assert ("missing" in report.problem) == (name in ("position", "deleted", "deleted-and-unlisted", "deleted-whole"))
     with pytest.raises(Corrupt):
         list(log.follow())
+    with pytest.raises(Corrupt):
+        list(log.stream(STREAM))
     assert [recorded.event for recorded in log.poll(0, max_bytes=3 * 1024)] == notes(3)
 
 
@@ -183,6 +185,17 @@ def test_a_dropped_tail_is_found(log: EventLog, path: Path, name: str) -> None:
     assert caught.value.code == "log-tail"
 
 
+def test_a_tail_dropped_while_following_is_found(log: EventLog, path: Path) -> None:
+    """A log that gets shorter under a reader ends its reading with an error, not with silence."""
+    reader = log.follow(max_bytes=1)
+    assert next(reader).position == 1
+    with _behind(path) as database:
+        database.executescript(EVERY_TRACE)
+    with pytest.raises(Corrupt) as caught:
+        list(reader)
+    assert caught.value.code == "log-behind"
+
+
 def test_a_tail_dropped_without_a_trace_shows_against_a_kept_head(log: EventLog, path: Path) -> None:
     """With every trace of the tail removed, only a position and head from elsewhere tell; those do."""
     kept = (log.position(), log.chain_head())
@@ -241,6 +254,8 @@ def test_a_damaged_index_is_found(log: EventLog, path: Path) -> None:
         report = damaged.verify_chain()
         with pytest.raises(Corrupt) as caught:
             list(damaged.stream(STREAM))
+        with pytest.raises(Corrupt):
+            damaged.version(STREAM)
         assert caught.value.code == "event-missing"
     assert (report.ok, report.bad_position, report.position) == (False, None, EVENTS)
 
