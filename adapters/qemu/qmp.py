@@ -43,6 +43,10 @@ class _Message(msgspec.Struct):
     data: dict[str, Any] = {}
     greeting: dict[str, Any] | None = msgspec.field(name="QMP", default=None)
 
+    def is_before(self, number: int) -> bool:
+        """Whether this answers an earlier command, one that an interrupt kept from being waited for."""
+        return self.id is not None and self.id < number
+
 
 class Qmp:
     """One connection; QEMU serves one client at a time on a socket. Commands of several threads take turns."""
@@ -119,7 +123,7 @@ class Qmp:
             line = {"execute": command, "id": self._next_id} | ({"arguments": arguments} if arguments else {})
             self._send(msgspec.json.encode(line) + b"\n")
             deadline = time.monotonic() + self._command_seconds
-            while (message := self._receive(deadline, command)).event is not None:
+            while (message := self._receive(deadline, command)).event is not None or message.is_before(self._next_id):
                 pass
         if message.error is not None:
             raise refusal(command, message.error.klass, message.error.desc)

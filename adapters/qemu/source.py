@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceInvalid, SourceNotFound
 from adapters.port import Consistency, Leftover, MachineFact, SnapshotRequest, SourceFact
 from adapters.qemu import bases, parts, quiesce
 from adapters.qemu.disks import list_disks
@@ -181,6 +181,11 @@ class QemuSource:
 
     def _require_scratch_space(self) -> None:
         directory = self._place.directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceDenied(
+                f"The scratch directory {directory} cannot be made", code="scratch-denied", why=error.strerror or ""
+            ) from None
         if (free := free_bytes(directory)) < self._reserve_bytes:
             raise scratch_full(directory, f"{free} bytes are free, the reserve is {self._reserve_bytes}")

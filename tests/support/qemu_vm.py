@@ -35,6 +35,7 @@ class VmDisk:
     discard: str = "unmap"
     style: str = "blockdev"
     options: str = ""
+    create_options: tuple[str, ...] = ()
 
 
 class QemuVm:
@@ -66,8 +67,9 @@ class QemuVm:
         return self.directory / f"{disk}.{self.disks[disk].format}"
 
     def create_image(self, disk: VmDisk) -> None:
-        command = ["qemu-img", "create", "-q", "-f", disk.format, str(self.image(disk.id)), str(disk.size_bytes)]
-        subprocess.run(command, check=True)
+        """Create a disk's image; one that is there is overwritten."""
+        kind = ["-f", disk.format, *disk.create_options]
+        subprocess.run(["qemu-img", "create", "-q", *kind, str(self.image(disk.id)), str(disk.size_bytes)], check=True)
 
     def start(self) -> None:
         """Start the machine on its images."""

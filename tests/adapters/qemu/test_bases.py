@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -205,3 +206,49 @@ def test_discards_count_only_when_qemu_obeys_them(
     with frozen(source, bases, committed=True) as snapshot:
         changes = assert_changes_complete(snapshot.disks["vd0"], before, vm.content("vd0"))
     assert [(c.start, c.length, c.zero) for c in changes] == ([(MIB, MIB, True)] if zeros else [])
+
+
+def test_a_commit_brings_the_base_back(start_vm: StartVm, source_of: MakeSource) -> None:
+    """After an overlay was taken and committed into the disk again, the changes since the base are complete."""
+    vm = start_vm(VmDisk("vd0"))
+    source = source_of(vm)
+    bases: dict[str, str | None] = {**full(source, "vd0")}
+    before = vm.content("vd0")
+    taken = {"node-name": vm.node("vd0"), "snapshot-file": str(vm.directory / "o"), "snapshot-node-name": "overlay"}
+    vm.control.execute("blockdev-snapshot-sync", taken)
+    vm.write("vd0", 3 * MIB, b"into the overlay")
+    vm.control.execute("block-commit", {"job-id": "commit", "device": "overlay"})
+    vm.control.wait_event("BLOCK_JOB_READY", lambda data: data["device"] == "commit", 30)
+    vm.control.execute("block-job-complete", {"device": "commit"})
+    vm.control.wait_event("BLOCK_JOB_COMPLETED", lambda data: data["device"] == "commit", 30)
+    with frozen(source, bases, committed=True) as snapshot:
+        assert cause(snapshot, "vd0") == "tracked"
+        changes = assert_changes_complete(snapshot.disks["vd0"], before, vm.content("vd0"))
+    assert units(changes) == {3 * MIB}
+
+
+def test_old_qcow2_tracks_as_long_as_qemu_lives(start_vm: StartVm, source_of: MakeSource) -> None:
+    """A version 2 image cannot store bitmaps: like a raw disk, it is read in full after a restart."""
+    vm = start_vm(VmDisk("vd0", create_options=("-o", "compat=0.10")))
+    source = source_of(vm)
+    bases: dict[str, str | None] = {**full(source, "vd0")}
+    with frozen(source, bases, committed=True) as snapshot:
+        assert cause(snapshot, "vd0") == "tracked"
+        bases = {**tokens(snapshot)}
+    vm.quit()
+    vm.start()
+    with frozen(source, bases, committed=True) as snapshot:
+        assert cause(snapshot, "vd0") == "bitmap-missing"
+
+
+def test_a_raw_data_file_tracks(start_vm: StartVm, source_of: MakeSource, tmp_path: Path) -> None:
+    """A qcow2 image whose data is in a raw file beside it is tracked, too."""
+    data = f"data_file={tmp_path / 'data.raw'},data_file_raw=on"
+    vm = start_vm(VmDisk("vd0", create_options=("-o", data)))
+    source = source_of(vm)
+    bases: dict[str, str | None] = {**full(source, "vd0")}
+    before = vm.content("vd0")
+    vm.write("vd0", MIB, b"changed")
+    with frozen(source, bases, committed=True) as snapshot:
+        assert cause(snapshot, "vd0") == "tracked"
+        assert_changes_complete(snapshot.disks["vd0"], before, vm.content("vd0"))

@@ -164,6 +164,7 @@ def test_a_requested_full_leaves_the_base_until_it_is_committed(start_vm: StartV
         pass
     with frozen(source, {**bases}, committed=False) as snapshot:
         assert cause(snapshot, "vd0") == "tracked"
+    assert len(our_bitmaps(vm, "vd0")) == 1
     newer = full(source, "vd0")
     with frozen(source, {**bases}, committed=False) as snapshot:
         assert cause(snapshot, "vd0") == "bitmap-missing"

@@ -154,6 +154,23 @@ def test_a_late_answer_is_never_taken_for_another(tmp_path: Path) -> None:
             assert caught.value.code == code
 
 
+def test_an_interrupted_command_does_not_shift_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that nobody waited for, because of an interrupt, is dropped before the next command's."""
+    with qmp_simulator(tmp_path / "s", lambda command: ok(command, {"status": str(command["execute"])})):
+        client = Qmp(tmp_path / "s", command_seconds=5)
+        monkeypatch.setattr(client, "_receive", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            client.execute("first")
+        monkeypatch.undo()
+        assert client.query("second", RunState).status == "second"
+        client.close()
+
+
+def interrupt(*_: object) -> None:
+    """Stand in for a wait that Ctrl-C ends."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("error_class", "words", "kind"),
     [

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.qemu.guard import free_bytes
+from adapters.qemu.views import Job
 from tests.adapters.qemu.conftest import MakeSource, StartVm
 from tests.adapters.qemu.test_conformance import QemuHarness
 from tests.conformance.source_harness import assert_changes_complete
@@ -69,6 +70,7 @@ def test_a_snapshot_gives_way_before_the_guest(start_vm: StartVm, source_of: Mak
         error = failure_of(use)
         assert (type(error), error.code) == (SourceLimit, "scratch-full")
     reader.close()
+    eventually(lambda: not vm.control.query("query-jobs", list[Job]), "the job is ended")
     vm.write("vd0", 5 * MIB, b"\x33" * 2 * MIB)
     snapshot.release(committed=False)
     assert not QemuHarness.leftovers_of(vm)
@@ -163,3 +165,13 @@ def test_a_scratch_directory_that_vanishes(start_vm: StartVm, source_of: MakeSou
     (vm.directory / "elsewhere").rename(vm.scratch)
     snapshot.release(committed=False)
     assert not QemuHarness.leftovers_of(vm)
+
+
+def test_a_scratch_directory_that_cannot_be_made(start_vm: StartVm, source_of: MakeSource) -> None:
+    """A scratch directory whose place is taken by a file is refused before anything is begun."""
+    vm = start_vm(VmDisk("vd0"))
+    vm.scratch.write_bytes(b"in the way")
+    with pytest.raises(SourceDenied) as caught:
+        freeze(source_of(vm), {"vd0": None})
+    assert caught.value.code == "scratch-denied"
+    assert not our_bitmaps(vm, "vd0")
