@@ -53,7 +53,7 @@ class Checkpoints:
         self._verified: dict[tuple[str, int, int, int], NDArray[np.uint32]] = {}
 
     def load(self, key: Key, into: BlockMap) -> bool:
-        """Copy the part that `into` covers, blank where the checkpoint ends; False when there is nothing to trust."""
+        """Copy the part that `into` (blank) covers; False, and nothing copied, when there is nothing to trust."""
         wanted = ("map", "digests") if into.digests is not None else ("map",)
         bodies = [self._body(key, kind) for kind in wanted]
         if None in bodies:
@@ -146,7 +146,6 @@ def _fill(into: BlockMap, locations: _Body, digests: _Body | None = None) -> Non
         np.take(locations.packs, columns[0, cut], out=into.pack_index[:inside], mode="clip")
     into.offsets[:inside] = columns[1, cut]
     into.stored[:inside] = columns[2, cut]
-    into.clear(into.first_block + inside, into.end_block)
     if digests is not None and into.digests is not None:
         table = np.frombuffer(digests.data, np.uint8).reshape(digests.count, DIGEST_BYTES)
         into.digests[:inside] = table[cut]
