@@ -15,8 +15,6 @@ from storage.errors import Corrupt, Denied, HoldfastError, Limit, NotFound, Unav
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
 UNREACHABLE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL})
-SHORT = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_DATA, sqlite3.SQLITE_IOERR_CORRUPTFS})
-"""Input and output errors that say something of the bytes, and not of the way to them."""
 
 
 @contextmanager
@@ -50,7 +48,7 @@ def _failure(path: Path, extended_code: int, why: str) -> HoldfastError:
         )
     if code in REFUSED:
         return Denied(f"the event log {path} cannot be opened", code="log-denied", why=why)
-    if code in UNREACHABLE and extended_code not in SHORT:
+    if code in UNREACHABLE:
         return Unavailable(f"the event log {path} cannot be read or written", code="log-io", why=why)
     return Corrupt(
         f"the event log {path} is damaged",

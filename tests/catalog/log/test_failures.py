@@ -77,7 +77,7 @@ def test_a_truncated_file_is_corrupt(path: Path, share: float) -> None:
 
 
 def test_a_file_cut_while_open_is_corrupt(log: EventLog, path: Path) -> None:
-    """A read that ends too early says that bytes are missing, and not that the disk should be tried again."""
+    """A file that gets shorter under an open log is refused at the next read."""
     log.save(*notes(2000))
     assert log._recorder.one("PRAGMA wal_checkpoint(TRUNCATE)")[0] == 0
     with EventLog.open(path) as second:

@@ -127,6 +127,17 @@ def test_an_edit_is_found_by_verification_and_by_reading(log: EventLog, path: Pa
     assert [recorded.event for recorded in log.poll(0, max_bytes=3 * 1024)] == notes(3)
 
 
+def test_a_stream_stops_at_the_gap(log: EventLog, path: Path) -> None:
+    """Of a stream with a missing event, nothing behind the gap is handed out."""
+    with _behind(path) as database:
+        database.executescript(EDITS["deleted"])
+    rows = log._recorder.stream_after(STREAM, 0)
+    assert [next(rows).originator_version for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(Corrupt) as caught:
+        next(rows)
+    assert caught.value.code == "event-missing"
+
+
 @pytest.mark.parametrize(
     "edit", ["DELETE FROM streams", "UPDATE streams SET version = 5", "INSERT INTO streams VALUES ('00', 1)"]
 )
