@@ -7,6 +7,7 @@ publication leaves at most a file in the directory of partial files, never half 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ Bytes = bytes | bytearray | memoryview
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _IOV_MAX = 512
+_PAGE_BYTES = 4096
+_DIRECT_BYTES = 1 << 20
 
 
 def storage_error(error: OSError, what: str) -> HoldfastError:
@@ -93,11 +96,37 @@ def _publish(target: Path, buffers: Sequence[Bytes], partial: Path, mode: int, f
 def _write(path: Path, buffers: Sequence[Bytes], mode: int, fsync: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        write_all(descriptor, buffers)
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        if fsync and views:
+            views[0] = views[0][_write_direct(descriptor, views[0]) :]
+        write_all(descriptor, views)
         if fsync:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_direct(descriptor: int, view: memoryview) -> int:
+    """Write the whole pages of a large buffer past the page cache, where memory and file system allow it.
+
+    Returns how many bytes that were; the rest is to be written the usual way. Packs go to the disk at once and are
+    not read soon: copying them into the cache would cost a seventh of a backup's processor time.
+    """
+    whole = len(view) - len(view) % _PAGE_BYTES
+    if whole < _DIRECT_BYTES:
+        return 0
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    done = 0
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        while done < whole and not done % _PAGE_BYTES:
+            done += os.writev(descriptor, [view[done:whole]])
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+    return done
 
 
 def write_all(descriptor: int, buffers: Sequence[Bytes]) -> None:
