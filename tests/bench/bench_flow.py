@@ -49,8 +49,16 @@ def run() -> list[Figure]:
         found = _full(root, disk)
         with repository(root / "home", "image", path=str(images)) as services:
             back_up(services)
+            _warm(services)
             found += [*_restore(services, disk, root), *_verify(services, disk), *_export(services, root)]
         return found
+
+
+def _warm(services: Services) -> None:
+    """Read the packs into the page cache, which writing them went past."""
+    for pack in (services.home.store_dir / "packs").rglob("*"):
+        if pack.is_file():
+            pack.read_bytes()
 
 
 def _full(root: Path, disk: Path) -> list[Figure]:
@@ -90,7 +98,7 @@ def _restore(services: Services, disk: Path, root: Path) -> list[Figure]:
         target.unlink()
     ratio = statistics.median(limit / taken for limit, taken in zip(alone, whole, strict=True))
     return [
-        figure("restore to a raw file, page cache to synced file", _rate(whole), "GB/s", ">= 0.4"),
+        figure("restore to a raw file, packs in the page cache, file synced", _rate(whole), "GB/s", ">= 0.4"),
         figure("restore, share of its limit (decrypt, decompress, rehash, write, sync alone)", ratio, "ratio"),
     ]
 
