@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 from uuid import UUID, uuid4
@@ -25,8 +25,11 @@ from storage.chunks.store import ChunkStore
 from storage.errors import Conflict
 from storage.keys import KeyRing
 from storage.objects.local import LocalObjects
+from storage.objects.port import ObjectStore
 
 PACK_BYTES = 64 * 1024 * 1024
+STALE_PARTIAL = timedelta(days=1)
+"""Nobody takes so long to write one pack: what is older was left by a process that died."""
 
 
 def utc_now() -> datetime:
@@ -49,6 +52,7 @@ class Services:
     """Everything a flow needs, built for one home."""
 
     catalog: Catalog
+    objects: ObjectStore
     store: ChunkStore
     packs: PackRecorder
     damaged: DamagedPacks
@@ -76,6 +80,7 @@ class Services:
 
         A damaged pack is not cited any more: what it held is stored again when it is met again.
         """
+        self.objects.clean_partial(STALE_PARTIAL)
         bad: list[str] = []
         damaged = self.damaged.known()
         sound = [pack for pack in self.store.packs() if pack not in damaged]
@@ -156,8 +161,9 @@ def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) 
     config = home.read_config()
     keys = load_keys(home, config)
     with Catalog.opened(home, clock=clock) as catalog:
+        objects = LocalObjects(home.store_dir)
         store = ChunkStore(
-            LocalObjects(home.store_dir),
+            objects,
             keys,
             home.chunk_index_dir,
             repository_id=config.repository_id,
@@ -167,7 +173,7 @@ def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) 
         )
         packs = PackRecorder(catalog.log, config.repository_id, clock)
         damaged = DamagedPacks(catalog.log, config.repository_id, clock)
-        yield Services(catalog, store, packs, damaged, clock, random or SystemRandom(), uuid4)
+        yield Services(catalog, objects, store, packs, damaged, clock, random or SystemRandom(), uuid4)
 
 
 def free_bytes(path: Path) -> int:

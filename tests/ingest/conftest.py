@@ -22,6 +22,13 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
+def short_lab() -> Iterator[Lab]:
+    """The same below a short path, for the sake of QEMU's sockets in it."""
+    with TemporaryDirectory(prefix="hf-") as directory:
+        yield Lab(Path(directory))
+
+
+@pytest.fixture
 def start_vm() -> Iterator[StartVm]:
     """Start real machines with the given disks; their directories have short paths, for the sake of sockets."""
     if MISSING_TOOLS:

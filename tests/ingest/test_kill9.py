@@ -66,7 +66,7 @@ def digest(path: Path) -> str:
 
 @pytest.mark.slow
 def test_fifty_kills(tmp_path: Path) -> None:
-    """After each of 50 kills the next command works; at the end every point is exact and the index is the log's."""
+    """After each of 50 kills the next command works; at the end the log and every point verify, and so does the index."""
     seed = int(os.environ.get("HOLDFAST_SEED", "20240607"))
     print(f"seed {seed}")
     lab = Lab(tmp_path, pack_bytes=2 * MIB)
@@ -76,8 +76,6 @@ def test_fifty_kills(tmp_path: Path) -> None:
         campaign.round(*(["--full"] if number % 7 == 3 else []))
         listed = [row["restore_point"] for row in lab.json("points")]
         assert set(campaign.acknowledged) <= set(listed), number
-        with lab.services() as services:
-            assert services.log.verify_chain().ok
     campaign.change()
     campaign.acknowledged.append(lab.backup_one()["restore_point"])
     _assert_sound(lab, campaign)
@@ -96,7 +94,7 @@ def _assert_sound(lab: Lab, campaign: Campaign) -> None:
         assert digest(target) in campaign.known, point
         target.unlink()
     assert digest(campaign.image) == digest(lab.restore(points[-1]))
-    lab.ok("verify", "--level", "stored")
+    lab.ok("verify", "--level", "stored")  # the chain of the log too
     with lab.services() as services:
         for run_id in {event.run_id for event in lab.of_type(ev.RunOpened)}:
             run = RunState.fold(services.log.stream(run_id))
@@ -119,9 +117,9 @@ def rows(lab: Lab) -> dict[str, list[object]]:
     return {name: lab.json("sql", query) for name, query in asked.items()}
 
 
-def test_kills_with_dirty_bitmaps(lab: Lab, start_vm: StartVm) -> None:
+def test_kills_with_dirty_bitmaps(short_lab: Lab, start_vm: StartVm) -> None:
     """After kills of a backup of a running QEMU the bitmaps are put in order and the next incremental is exact."""
-    random = Random(41)
+    random, lab = Random(41), short_lab
     vm = start_vm(VmDisk("disk0", size_bytes=16 * MIB))
     vm.write("disk0", 0, random.randbytes(8 * MIB))
     lab.ok("source", "add", "vm", "--kind", "qemu", "--qmp", vm.qmp_path)

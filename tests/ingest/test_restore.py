@@ -154,9 +154,7 @@ def test_a_target_that_cannot_be_written_is_an_error(lab: Lab, image: Path) -> N
     assert problem["code"] == "target-unwritable"
 
 
-def test_a_restore_that_is_interrupted_is_recorded(
-    lab: Lab, image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restore_that_is_interrupted_is_recorded(lab: Lab, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C during a restore leaves no file and an event that says so."""
     from storage.chunks.store import ChunkStore
 

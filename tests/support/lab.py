@@ -195,4 +195,3 @@ def pieces(random: Random, sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[i
     """Random data at (offset, length)."""
     for offset, length in sizes:
         yield offset, random.randbytes(length)
-

@@ -1,0 +1,87 @@
+"""How a disk will be read is decided by facts alone, and every full has its cause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.port import DiskFact, Tracked, Untracked
+from catalog.domain.events import DiskPoint
+from ingest.plan import Full, Incremental, Plan, after_snapshot, base_token, plan_disk
+
+FACT = DiskFact("vda", "vda", 1 << 30, "disk-1", "bitmap", 65_536)
+LAST = DiskPoint(
+    disk_id=UUID(int=1),
+    label="vda",
+    identity="disk-1",
+    seq=4,
+    parent_seq=3,
+    run_id=UUID(int=2),
+    level="incremental",
+    cause="tracked",
+    size_bytes=1 << 30,
+    chunk_bytes=262_144,
+    changed_bytes=0,
+    read_bytes=0,
+    new_chunks=0,
+    stored_bytes=0,
+    chunk_rows=0,
+    zero_blocks=0,
+    extent_rows=0,
+    batches=0,
+    merkle_root=b"",
+    base_token="token",
+)
+
+
+def _plan(fact: DiskFact = FACT, last: DiskPoint | None = LAST, *, full: bool = False) -> Plan:
+    return plan_disk(fact, last, full_requested=full, chunk_bytes=262_144)
+
+
+@pytest.mark.parametrize(
+    ("plan", "cause"),
+    [
+        (_plan(last=None), "first-backup"),
+        (_plan(full=True), "full-requested"),
+        (_plan(replace(FACT, identity="disk-2")), "disk-replaced"),
+        (_plan(replace(FACT, size_bytes=1 << 31)), "disk-resized"),
+        (_plan(replace(FACT, size_bytes=1 << 29)), "disk-resized"),
+        (_plan(last=msgspec.structs.replace(LAST, chunk_bytes=65_536)), "chunk-size-changed"),
+        (_plan(last=msgspec.structs.replace(LAST, base_token=None)), "no-base-token"),
+        (after_snapshot(_plan(), Untracked("bitmap-inconsistent")), "bitmap-inconsistent"),
+    ],
+)
+def test_every_full_has_its_cause(plan: Plan, cause: str) -> None:
+    """What rules an incremental out is named by a stable code, and hands no base to the source."""
+    assert plan == Full(cause)
+    assert base_token(plan) is None
+
+
+def test_tracked_and_compared_incrementals() -> None:
+    """A tracking source gets the last point's token; one that can't track is compared with that point."""
+    tracked = after_snapshot(_plan(), Tracked())
+    assert tracked == Incremental(LAST, tracked=True, cause="tracked")
+    assert base_token(tracked) == "token"
+    compared = _plan(replace(FACT, tracking="compare"))
+    assert compared == Incremental(LAST, tracked=False, cause="compared")
+    assert after_snapshot(compared, Untracked("compare-only")) == compared
+    assert base_token(compared) is None
+
+
+@given(
+    st.sampled_from(["disk-1", "disk-2"]),
+    st.sampled_from([1 << 29, 1 << 30]),
+    st.sampled_from(["bitmap", "compare"]),
+    st.booleans(),
+)
+def test_an_incremental_only_of_the_same_disk(identity: str, size: int, tracking: str, full: bool) -> None:
+    """Whatever the facts, an incremental never crosses a replaced or resized disk or a request for a full."""
+    fact = replace(FACT, identity=identity, size_bytes=size, tracking=tracking)  # type: ignore[arg-type]  # drawn
+    plan = _plan(fact, full=full)
+    same = (identity, size) == (LAST.identity, LAST.size_bytes)
+    assert isinstance(plan, Incremental) == (same and not full)
