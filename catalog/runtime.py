@@ -15,6 +15,7 @@ from catalog.domain.machine import MachineState, RestorePoint
 from catalog.domain.source import SourceState
 from catalog.home import Home, RepositoryConfig
 from catalog.log import EventLog
+from catalog.projections import rebuild
 from catalog.projections.projector import Projector
 from catalog.projections.tables import TABLES
 from catalog.queries import LogDirectory, pick_machine, pick_point
@@ -80,9 +81,8 @@ class Catalog:
     def rebuild_index(self) -> int:
         """Drop the index, whatever state it is in, and make it anew from the log."""
         self.close_index()
-        Lake.drop(self.home.lake_dir)
-        create_lake(self.home, self.clock)
-        return self.catch_up()
+        self._lake = rebuild(self.log, self.home.lake_dir, clock=self.clock)
+        return self._lake.position()
 
     def index_trouble(self) -> str | None:
         """Say why the index cannot be used now; None when it is up to the log."""

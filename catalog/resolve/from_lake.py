@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from catalog.domain import ids
@@ -64,7 +63,9 @@ class LakeRows:
     def _scan(self, group: Sequence[DiskPoint], start: int, end: int, *, digests: bool) -> _Scan:
         where = {**_of_disk(group[0].disk_id), "seq": _span(group), "block": (start, end - 1)}
         columns = (*LOCATION, "digest") if digests else LOCATION
-        batches = [] if start >= end else list(self._lake.read("chunks", columns, where=where))
+        batches = (
+            [] if start >= end else list(self._lake.read("chunks", columns, where=where, dictionaries=("pack_id",)))
+        )
         return _Scan.of_batches([batch for batch in batches if batch.num_rows])
 
     def _zeros(self, group: Sequence[DiskPoint], start: int, end: int) -> dict[int, ZeroRuns]:
@@ -108,7 +109,7 @@ class _Scan:
         seq, block, offset, stored = (
             table.column(name).to_numpy() for name in ("seq", "block", "pack_offset", "stored_bytes")
         )
-        packs = pc.dictionary_encode(table.column("pack_id")).combine_chunks()
+        packs = table.column("pack_id").unify_dictionaries().combine_chunks()
         names = tuple(bytes.fromhex(name) for name in packs.dictionary.to_pylist())
         pack = packs.indices.to_numpy()
         digest = _digests(table.column("digest")) if "digest" in table.column_names else None

@@ -22,7 +22,7 @@ from storage.lake.tables import Range, TableSpec, Where
 class SealedFile:
     """An open Parquet file whose footer fits its seal; row groups are proven as they are read."""
 
-    def __init__(self, file: PlannedFile) -> None:
+    def __init__(self, file: PlannedFile, dictionaries: Sequence[str] = ()) -> None:
         self.file = file
         try:
             self._source = pa.OSFile(str(file.path))
@@ -37,7 +37,7 @@ class SealedFile:
             raise self._bad("lake-file-corrupt", f"a footer of {file.footer_bytes} bytes")
         self._prove(self.data_bytes, size, 0, "footer")
         try:
-            self._parquet = pq.ParquetFile(self._source, pre_buffer=False)
+            self._parquet = pq.ParquetFile(self._source, pre_buffer=False, read_dictionary=list(dictionaries))
         except (OSError, pa.ArrowException) as error:
             raise self._bad("lake-file-corrupt", str(error)) from error
         self.metadata = self._parquet.metadata
@@ -84,23 +84,26 @@ class SealedFile:
 
 
 def read_file(
-    file: PlannedFile, spec: TableSpec, columns: Sequence[str] | None, where: Where
+    file: PlannedFile, spec: TableSpec, columns: Sequence[str] | None, where: Where, dictionaries: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of one file that are in all ranges, in the file's order, as batches with `columns`."""
+    """Yield the rows of one file that are in all ranges, in the file's order, as batches with `columns`.
+
+    The text columns named in `dictionaries` stay dictionaries, each batch with its own. A range that all of a row
+    group is in costs nothing: its column is not read.
+    """
     wanted = list(columns) if columns is not None else [column.name for column in spec.columns]
     order = {column.name: index for index, column in enumerate(spec.columns)}
-    needed = [*wanted, *(name for name in where if name not in wanted)]
-    sealed = SealedFile(file)
+    sealed = SealedFile(file, dictionaries)
     try:
         for group in range(sealed.metadata.num_row_groups):
             facts = sealed.metadata.row_group(group)
             fits = [_fit(facts.column(order[name]).statistics, span) for name, span in where.items()]
             if None in fits:
                 continue
-            table = sealed.read_group(group, needed)
-            for (name, span), whole in zip(where.items(), fits, strict=True):
-                if not whole:
-                    table = table.filter(_mask(table.column(name), span))
+            partly = {name: span for (name, span), whole in zip(where.items(), fits, strict=True) if not whole}
+            table = sealed.read_group(group, [*wanted, *(name for name in partly if name not in wanted)])
+            for name, span in partly.items():
+                table = table.filter(_mask(table.column(name), span))
             yield from table.select(wanted).to_batches()
     finally:
         sealed.close()
