@@ -77,6 +77,7 @@ class PendingRows:
         self._units: deque[UnitRows] = deque()
         self._durable = 0
         self._marked = 0
+        self._too_few = -1
         self.unmarked_rows = 0
 
     def add(self, unit: UnitRows) -> None:
@@ -99,7 +100,9 @@ class PendingRows:
             yield _written(batch, self._to_announce)
 
     def _batch(self, last: bool) -> list[UnitRows]:
-        """Take the next batch off, or nothing when there is not enough."""
+        """Take the next batch off, or nothing when there is not enough; the same units are counted once."""
+        if self._durable == self._too_few and not last:
+            return []
         rows = taken = 0
         for taken, unit in zip(range(1, self._durable + 1), self._units, strict=False):
             rows += len(unit.locations)
@@ -107,7 +110,9 @@ class PendingRows:
                 break
         else:
             if not last:
+                self._too_few = self._durable
                 return []
+        self._too_few = -1
         self._durable -= taken
         self._marked -= taken
         return [self._units.popleft() for _ in range(taken)]
