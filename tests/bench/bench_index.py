@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -27,6 +26,7 @@ from catalog.projections import TABLES, Projector, rebuild
 from catalog.resolve import LakeRows, Resolver
 from catalog.resolve.resolver import CHECKPOINT_EVERY
 from storage.lake import Lake
+from tests.bench.figures import Figure, figure
 from tests.support.recorded import Author, Change, rows_at
 
 TIB_BLOCKS = 1 << 22
@@ -37,7 +37,7 @@ CHANGED = 10_000
 QUESTIONS = 60
 
 
-def run(folder: Path | None = None) -> list[dict[str, Any]]:
+def run(folder: Path | None = None) -> list[Figure]:
     """Measure everything; `folder` keeps the data, which otherwise goes."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as temporary:
         root = folder or Path(temporary)
@@ -67,15 +67,15 @@ def _record(path: Path) -> tuple[UUID, int]:
     return machine_id, rows
 
 
-def _projection(root: Path, rows: int) -> Iterator[dict[str, Any]]:
+def _projection(root: Path, rows: int) -> Iterator[Figure]:
     with EventLog.open(root / "events.sqlite") as log, closing(Lake.create(root / "index", TABLES)) as lake:
         seconds = _timed(Projector(log, lake).catch_up)
-    yield _result("projection events -> Parquet", rows / seconds, "rows/s", 500_000, at_least=True)
+    yield figure("projection events -> Parquet", rows / seconds, "rows/s", ">= 500000")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         seconds, peak = pool.apply(_rebuild, (root,))
-    yield _result(f"rebuild index of {rows / 1e6:.1f} M rows", seconds, "s", 60)
-    yield _result("rebuild index, peak RSS", peak / 1024**2, "MiB", 1024)
+    yield figure(f"rebuild index of {rows / 1e6:.1f} M rows", seconds, "s", "<= 60")
+    yield figure("rebuild index, peak RSS", peak / 1024**2, "MiB", "<= 1024")
 
 
 def _rebuild(root: Path) -> tuple[float, int]:
@@ -85,14 +85,14 @@ def _rebuild(root: Path) -> tuple[float, int]:
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _resolve(root: Path, machine_id: UUID) -> Iterator[dict[str, Any]]:
+def _resolve(root: Path, machine_id: UUID) -> Iterator[Figure]:
     with closing(Lake.open(root / "index", TABLES)) as lake:
         big, small = ids.disk_id(machine_id, "big"), ids.disk_id(machine_id, "small")
         resolver = Resolver(LakeRows(lake), root / "checkpoints")
         points = np.random.default_rng(1).integers(1, INCREMENTALS + 2, QUESTIONS).tolist()
         for seq in range(1, INCREMENTALS + 2, CHECKPOINT_EVERY):
             resolver.map(big, seq, digests=True)
-        for name, digests, target in (("locations", False, 100), ("with digests", True, 250)):
+        for name, digests, target in (("locations", False, "<= 100"), ("with digests", True, "<= 250")):
             taken = [
                 _timed(lambda seq=seq, digests=digests: resolver.map(big, seq, digests=digests)) * 1000
                 for seq in points
@@ -100,26 +100,21 @@ def _resolve(root: Path, machine_id: UUID) -> Iterator[dict[str, Any]]:
             for share in (50, 95):
                 value = float(np.percentile(taken, share))
                 what = f"resolve 1 TiB over {INCREMENTALS} incrementals, {name}, p{share}"
-                yield _result(what, value, "ms", target)
+                yield figure(what, value, "ms", target)
         what = f"synthetic full of {SMALL_INCREMENTALS} incrementals x {CHANGED} extents, resolve"
         seq = SMALL_INCREMENTALS + 1
         seconds = _timed(lambda: Resolver(LakeRows(lake)).map(small, seq))
-        yield _result(f"{what}, no checkpoint at all", seconds * 1000, "ms", 1000)
+        yield figure(f"{what}, no checkpoint at all", seconds * 1000, "ms", "<= 1000")
         Resolver(LakeRows(lake), root / "checkpoints", checkpoint_every=seq).map(small, 1)
         after_full = Resolver(LakeRows(lake), root / "checkpoints", checkpoint_every=seq)
         seconds = _timed(lambda: after_full.map(small, seq))
-        yield _result(f"{what}, a checkpoint of the full", seconds * 1000, "ms", 500)
+        yield figure(f"{what}, a checkpoint of the full", seconds * 1000, "ms", "<= 500")
 
 
 def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _result(name: str, value: float, unit: str, target: float, *, at_least: bool = False) -> dict[str, Any]:
-    met = value >= target if at_least else value <= target
-    return {"name": name, "value": round(value, 1), "unit": unit, "target": target, "met": met}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from storage.lake import Column, Lake, TableSpec
 from storage.lake.parquet import DataFile
+from tests.bench.figures import Figure, figure
 
 COMMITS = 2_000
 MEASURED = 200
@@ -160,26 +161,16 @@ def _timed(lake: Lake, where: dict[str, Any], expected: int) -> float:
     return p95_ms(times)
 
 
-def run() -> list[dict[str, Any]]:
-    """Measure; each row has name, value, unit, target (None: none) and met."""
+def run() -> list[Figure]:
+    """Measure once."""
     alone, whole = late_commits()
     seq_plan, part_plan = plan_ms()
-    rows: list[tuple[str, float, str, float | None]] = [
-        ("lake commit of one batch to all tables at the 2,000th commit, p95", alone, "ms", 10),
-        ("the same with writing and syncing its 8 files, p95", whole, "ms", None),
-        ("index bytes a chunk row", bytes_a_row(), "B", 40),
-        ("lake plan at 9,600 files, range over all parts, p95", seq_plan, "ms", None),
-        ("lake plan at 9,600 files, range in one part, p95", part_plan, "ms", None),
-    ]
     return [
-        {
-            "name": name,
-            "value": round(value, 2),
-            "unit": unit,
-            "target": target,
-            "met": None if target is None else value <= target,
-        }
-        for name, value, unit, target in rows
+        figure("lake commit of one batch to all tables at the 2,000th commit, p95", alone, "ms", "<= 10"),
+        figure("the same with writing and syncing its 8 files, p95", whole, "ms"),
+        figure("index bytes a chunk row", bytes_a_row(), "B", "<= 40"),
+        figure("lake plan at 9,600 files, range over all parts, p95", seq_plan, "ms"),
+        figure("lake plan at 9,600 files, range in one part, p95", part_plan, "ms"),
     ]
 
 
