@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,18 +120,24 @@ class EventLog:
             raise _behind(after, last)
         return [Recorded(row.position, self._event(row), len(row.state)) for row in rows]
 
-    def follow(self, after: int = 0, *, max_bytes: int = PAGE_BYTES) -> Iterator[Recorded]:
-        """All events behind `after`, up to the end of the log as it is now."""
+    def follow(
+        self, after: int = 0, *, max_bytes: int = PAGE_BYTES, only: Collection[type[Event]] = ()
+    ) -> Iterator[Recorded]:
+        """All events behind `after`, up to the end of the log as it is now.
+
+        With `only`, the events of these types alone: the others are not read, so what is missing between them
+        does not show.
+        """
         last = self.position()
         while after < last:
-            page = self.poll(after, max_bytes=max_bytes)
-            if not page:
-                raise _behind(last, after)
+            page = self._poll_only(after, max_bytes, only) if only else self.poll(after, max_bytes=max_bytes)
             for recorded in page:
                 if recorded.position > last:
                     return
+                after = recorded.position
                 yield recorded
-            after = page[-1].position
+            if not page:
+                return
 
     def position(self) -> int:
         """The last position; 0 when the log is empty."""
@@ -165,6 +171,10 @@ class EventLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _poll_only(self, after: int, max_bytes: int, only: Collection[type[Event]]) -> list[Recorded]:
+        rows = self._take(self._recorder.log_of(after, {kind.__name__ for kind in only}), max_bytes)
+        return [Recorded(row.position, self._event(row), len(row.state)) for row in rows]
 
     def _take(self, rows: Generator[StoredRow, None, None], max_bytes: int) -> list[StoredRow]:
         taken, spent = [], 0

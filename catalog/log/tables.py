@@ -31,6 +31,8 @@ SELECT e.id, e.originator_id, e.originator_version, e.topic, e.state, c.leaf, c.
 FROM stored_events e LEFT JOIN chain c ON c.notification_id = e.id
 """
 SELECT_LOG_ROWS = SELECT_ROWS + "WHERE e.id > ? AND e.id <= ? ORDER BY e.id"
+SELECT_LOG_ROWS_OF = SELECT_ROWS + "WHERE e.id > ? AND instr(?, '|' || rtrim(e.topic, '0123456789')) ORDER BY e.id"
+"""The names stand as "|Name/|Name/"; a topic is a name, a slash and a number."""
 SELECT_STREAM_ROWS = (
     SELECT_ROWS + "WHERE e.originator_id = ? AND e.originator_version > ? ORDER BY e.originator_version"
 )

@@ -1,7 +1,7 @@
 """Which machines, disks and restore points there are, from the event log alone: for when there is no index.
 
-Imports `catalog.domain`, `catalog.log` and `storage.errors`. The first question reads the whole log, later ones
-what was recorded since.
+Imports `catalog.domain`, `catalog.log` and `storage.errors`. The first question reads all events of three types,
+later ones those recorded since.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class LogDirectory:
         return state.restore_point(restore_point_id)
 
     def _read_on(self) -> None:
-        for recorded in self._log.follow(self._position):
+        end = self._log.position()
+        for recorded in self._log.follow(self._position, only=(SourceAdded, MachineSeen, RestorePointCommitted)):
             event = recorded.event
             if isinstance(event, MachineSeen):
                 self._machines.setdefault(event.originator_id)
@@ -62,4 +63,4 @@ class LogDirectory:
                 self._sources.setdefault(event.originator_id)
             elif isinstance(event, RestorePointCommitted):
                 self._machine_of_point[event.restore_point_id] = event.originator_id
-            self._position = recorded.position
+        self._position = end

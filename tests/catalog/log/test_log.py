@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from eventsourcing.application import Application, LocalNotificationLog
 
+from catalog.domain.events import SourceAdded
 from catalog.log import EventLog
 from catalog.log.chain import GENESIS
 from storage.errors import Conflict, Corrupt, HoldfastError, Invalid, NotFound
@@ -142,6 +143,19 @@ def test_follow_ends_where_the_log_was(log: EventLog) -> None:
         log.save(note(recorded.position, stream=OTHER))
     assert seen == [1, 2, 3]
     assert log.position() == 6
+
+
+def test_only_some_types_can_be_followed(log: EventLog) -> None:
+    """Asked for some types, following gives exactly their events, whatever pages they fall into."""
+    added = {"originator_id": OTHER, "originator_version": 1, "recorded_at": note(1).recorded_at}
+    seen = [SourceAdded(**added, name="a", kind="image", settings={})]
+    log.save(*notes(3))
+    log.save(*seen)
+    log.save(note(4))
+    assert [recorded.event for recorded in log.follow(only=(SourceAdded,), max_bytes=1)] == seen
+    kinds = (type(note(1)), SourceAdded)
+    assert list(log.follow(only=kinds, max_bytes=1)) == list(log.follow())
+    assert list(log.follow(5, only=kinds)) == []
 
 
 def test_a_reader_ahead_of_the_log_is_told(log: EventLog) -> None:
