@@ -5,7 +5,6 @@ Rows are kept per unit, so a batch always ends at a unit's end and tells how far
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -74,10 +73,11 @@ class PendingRows:
 
     def __init__(self, to_announce: Callable[[Iterable[bytes]], list[SealedPack]]) -> None:
         self._to_announce = to_announce
-        self._units: deque[UnitRows] = deque()
-        self._durable = 0
+        self._units: list[UnitRows] = []
         self._marked = 0
-        self._too_few = -1
+        self._durable = 0
+        self._counted = 0
+        self._counted_rows = 0
         self.unmarked_rows = 0
 
     def add(self, unit: UnitRows) -> None:
@@ -100,22 +100,21 @@ class PendingRows:
             yield _written(batch, self._to_announce)
 
     def _batch(self, last: bool) -> list[UnitRows]:
-        """Take the next batch off, or nothing when there is not enough; the same units are counted once."""
-        if self._durable == self._too_few and not last:
+        """Take the next batch off, or nothing when there is not enough. Each unit is counted once, however it waits."""
+        while self._counted < self._durable and not self._enough():
+            self._counted_rows += len(self._units[self._counted].locations)
+            self._counted += 1
+        if not last and not self._enough():
             return []
-        rows = taken = 0
-        for taken, unit in zip(range(1, self._durable + 1), self._units, strict=False):
-            rows += len(unit.locations)
-            if rows >= BATCH_ROWS or taken >= BATCH_UNITS:
-                break
-        else:
-            if not last:
-                self._too_few = self._durable
-                return []
-        self._too_few = -1
-        self._durable -= taken
-        self._marked -= taken
-        return [self._units.popleft() for _ in range(taken)]
+        batch = self._units[: self._counted]
+        del self._units[: self._counted]
+        self._durable -= self._counted
+        self._marked -= self._counted
+        self._counted = self._counted_rows = 0
+        return batch
+
+    def _enough(self) -> bool:
+        return self._counted_rows >= BATCH_ROWS or self._counted >= BATCH_UNITS
 
 
 def _written(batch: list[UnitRows], to_announce: Callable[[Iterable[bytes]], list[SealedPack]]) -> Written:
