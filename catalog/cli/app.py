@@ -26,7 +26,8 @@ from storage.errors import (
     Unavailable,
 )
 
-EXIT_BROKEN_PIPE = 141
+EXIT_BROKEN_PIPE = 1
+"""As click has it when the reader goes while a command still writes."""
 
 app = typer.Typer(
     name="holdfast",

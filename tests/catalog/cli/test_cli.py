@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer.main
 
-from catalog.cli.app import app
+from catalog.cli.app import EXIT_BROKEN_PIPE, app
 from storage.errors import EXIT_CODES
 from tests.support.lab import MIB, REPOSITORY, Lab, flip, holdfast, make_image, write_at
 
@@ -190,7 +190,7 @@ def test_doctor_is_content_with_a_fresh_home(lab: Lab) -> None:
 
 @pytest.mark.parametrize("fault", ["key", "events", "index", "packs"])
 def test_doctor_names_the_fault(lab: Lab, fault: str) -> None:
-    """A planted fault fails the check of its name, and exactly that one; doctor exits 4."""
+    """A planted fault fails the check of its name first, with a way out; doctor exits 4 and still runs the others."""
     if fault == "key":
         lab.home.key_file.chmod(0o644)
     elif fault == "events":
@@ -207,7 +207,9 @@ def test_doctor_names_the_fault(lab: Lab, fault: str) -> None:
     answer = lab.run("doctor", "--json")
     assert answer.code == 4
     failed = [check for check in answer.json() if check["status"] == "fail"]
-    assert [check["check"] for check in failed] == [fault]
+    assert failed[0]["check"] == fault
+    assert len(failed) == 1 or fault == "events"  # which others read
+    assert len(answer.json()) >= 7
     assert failed[0]["detail"]
     assert failed[0]["hint"]
 
@@ -269,17 +271,14 @@ def test_a_reader_that_leaves_early_is_no_error(lab: Lab) -> None:
     """`holdfast events | head -1` ends without a traceback."""
     command = [sys.executable, "-c", "from ingest.cli import main; main()", "--home", str(lab.home.root)]
     query = "SELECT range AS n FROM range(1000000)"
-    process = subprocess.Popen(
-        [*command, "sql", query], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
-    )
+    process = subprocess.Popen([*command, "sql", query], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == b"n\n"
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert process.wait() == 141
-    assert err == b""
+    assert (process.wait(), err) == (EXIT_BROKEN_PIPE, b"")
 
 
 def test_a_terminal_gets_a_table(lab: Lab) -> None:
