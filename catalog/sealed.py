@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from catalog.batches import batch_leaf
 from catalog.domain import ids
-from catalog.domain.events import Batch, DiskPoint
+from catalog.domain.events import Batch
+from catalog.domain.facts import DiskPoint
 from catalog.log import EventLog
 from catalog.merkle import merkle_root
 from storage.errors import Corrupt

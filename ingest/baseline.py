@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.resolve.blockmap import BlockMap
 from catalog.resolve.resolver import Resolver
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from adapters.port import BlockReader, DiskSnapshot, Extent
 from catalog.domain import events as ev
+from catalog.domain.facts import DiskPoint
 from catalog.domain.ids import disk_id as disk_id_of
 from catalog.domain.machine import MachineState
 from ingest.baseline import PointBaseline
@@ -49,7 +50,7 @@ class DiskRun:
         self._changes = KeptChanges(frozen.changes)
         self.warnings: list[str] = []
 
-    def copy(self, plan: Plan) -> ev.DiskPoint:
+    def copy(self, plan: Plan) -> DiskPoint:
         """Read what the plan asks for, record it, and return the disk's point."""
         with closing(self._frozen.open()) as reader:
             if isinstance(plan, Incremental) and plan.tracked:
@@ -125,9 +126,9 @@ class DiskRun:
             transport=transport,
         )
 
-    def _point(self, plan: Plan, seq: int, totals: Totals) -> ev.DiskPoint:
+    def _point(self, plan: Plan, seq: int, totals: Totals) -> DiskPoint:
         fact = self._frozen.fact
-        return ev.DiskPoint(
+        return DiskPoint(
             disk_id=self._disk_id,
             label=fact.label,
             identity=fact.identity,

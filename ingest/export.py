@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adapters.nbd import NbdServer, TcpAddress, UnixAddress, parse_address
-from catalog.domain.events import DiskPoint, ExportStarted, ExportStopped
+from catalog.domain.events import ExportStarted, ExportStopped
+from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import RestorePoint
 from catalog.resolve.resolver import Resolver
 from ingest.pointdisk import PointDisk

@@ -15,6 +15,7 @@ from uuid import UUID
 from adapters.errors import AdapterError
 from adapters.port import DiskSnapshot, MachineFact, Snapshot, SnapshotRequest, Source
 from catalog.domain import events as ev
+from catalog.domain.facts import DiskLeftOut, DiskPoint, Result
 from catalog.domain.ids import disk_id as disk_id_of
 from catalog.domain.machine import MachineState
 from ingest.cleanup import close_dead_runs, release
@@ -37,11 +38,11 @@ class BackupReport:
 
     restore_point_id: UUID
     machine: str
-    result: ev.Result
+    result: Result
     recorded_at: datetime
     consistency: str
-    disks: tuple[ev.DiskPoint, ...]
-    left_out: tuple[ev.DiskLeftOut, ...]
+    disks: tuple[DiskPoint, ...]
+    left_out: tuple[DiskLeftOut, ...]
     warnings: tuple[str, ...]
 
 
@@ -157,13 +158,13 @@ class MachineBackup:
             self._warnings.append(f"cleaned up: {leftover.what} ({leftover.action})")
         self._warnings.extend(self._services.adopt_packs())
 
-    def _plan(self) -> tuple[dict[str, Plan], tuple[ev.DiskLeftOut, ...]]:
+    def _plan(self) -> tuple[dict[str, Plan], tuple[DiskLeftOut, ...]]:
         plans, left_out = {}, []
         for disk in self._fact.disks:
             identifier = disk_id_of(self._state.machine_id, disk.key)
             if disk.exclusion is not None:
                 left_out.append(
-                    ev.DiskLeftOut(
+                    DiskLeftOut(
                         disk_id=identifier,
                         label=disk.label,
                         reason=disk.exclusion.reason,
@@ -203,14 +204,14 @@ class MachineBackup:
         )
         return snapshot
 
-    def _copy_disks(self, snapshot: Snapshot, plans: Mapping[str, Plan]) -> list[ev.DiskPoint]:
+    def _copy_disks(self, snapshot: Snapshot, plans: Mapping[str, Plan]) -> list[DiskPoint]:
         points = []
         for key, planned in plans.items():
             frozen = snapshot.disks[key]
             points.append(self._copy_disk(frozen, after_snapshot(planned, frozen.tracking)))
         return points
 
-    def _copy_disk(self, frozen: DiskSnapshot, plan: Plan) -> ev.DiskPoint:
+    def _copy_disk(self, frozen: DiskSnapshot, plan: Plan) -> DiskPoint:
         if isinstance(plan, Full) and plan.cause not in ("first-backup", "full-requested"):
             self._warnings.append(f"{frozen.fact.label}: read in full ({plan.cause})")
         run = DiskRun(
@@ -230,7 +231,7 @@ class MachineBackup:
         return point
 
     def _commit(
-        self, snapshot: Snapshot, points: list[ev.DiskPoint], left_out: tuple[ev.DiskLeftOut, ...]
+        self, snapshot: Snapshot, points: list[DiskPoint], left_out: tuple[DiskLeftOut, ...]
     ) -> ev.RestorePointCommitted:
         restore_point_id = self._services.new_id()
         built: list[ev.RestorePointCommitted] = []

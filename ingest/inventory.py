@@ -9,7 +9,8 @@ from functools import partial
 from uuid import UUID
 
 from adapters.port import DiskFact, MachineFact, Source
-from catalog.domain.events import DiskSeen, MachineSeen
+from catalog.domain.events import MachineSeen
+from catalog.domain.facts import DiskSeen
 from catalog.domain.ids import disk_id, machine_id, source_id
 from catalog.domain.machine import MachineState
 from ingest.streams import StreamWriter, despite_others

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adapters.port import DiskFact, Tracked, Untracked
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 
 
 @dataclass(frozen=True, slots=True)

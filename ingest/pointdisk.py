@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from uuid import UUID
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.resolve.blockmap import BlockMap
 from catalog.resolve.resolver import Resolver
 from storage.chunks.store import ChunkStore

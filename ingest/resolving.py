@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import RestorePoint
 from catalog.resolve.resolver import Resolver
 from ingest.wiring import Services

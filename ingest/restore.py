@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.resolve.resolver import Resolver
 from ingest.export import serving
 from ingest.pointdisk import PointDisk

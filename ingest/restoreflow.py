@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.domain.events import DiskPoint, RestoreCompleted, RestoreFailed, RestoreStarted
+from catalog.domain.events import RestoreCompleted, RestoreFailed, RestoreStarted
+from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import RestorePoint
 from ingest.progress import Progress
 from ingest.resolving import Resolution, resolution

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from catalog.domain.events import DiskPoint, RestorePointCommitted
+from catalog.domain.events import RestorePointCommitted
+from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import MachineState, RestorePoint
 from catalog.resolve.resolver import Resolver
 from ingest.copy import BATCH_ROWS, BatchRecorder, Totals

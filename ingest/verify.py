@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.domain.events import DiskPoint, PackSealed, RestorePointVerified
+from catalog.domain.events import PackSealed, RestorePointVerified
+from catalog.domain.facts import DiskPoint
 from catalog.domain.ids import pack_stream
 from catalog.domain.machine import RestorePoint
 from ingest.progress import Progress

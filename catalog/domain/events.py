@@ -13,8 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-Level = Literal["full", "incremental"]
-Result = Literal["complete", "partial"]
+from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen, Level, Result
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,20 +81,6 @@ class SourceRemoved(Event, frozen=True, kw_only=True):
 # Machine streams (ids.machine_id)
 
 
-class DiskSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """A disk as its source last showed it."""
-
-    disk_id: UUID
-    key: str
-    label: str
-    size_bytes: int
-    identity: str
-    tracking: str
-    granularity_bytes: int
-    excluded_reason: str | None = None
-    way_out: str | None = None
-
-
 class MachineSeen(Event, frozen=True, kw_only=True):
     """A machine was found, or found changed."""
 
@@ -104,44 +89,6 @@ class MachineSeen(Event, frozen=True, kw_only=True):
     key: str
     name: str
     disks: tuple[DiskSeen, ...]
-
-
-class DiskPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One disk in one restore point.
-
-    `parent_seq` is the point whose block map this one changes; None for a full. `merkle_root` is the
-    RFC 6962 root over the leaves of the batch events, in stream order.
-    """
-
-    disk_id: UUID
-    label: str
-    identity: str
-    seq: int
-    parent_seq: int | None
-    run_id: UUID
-    level: Level
-    cause: str
-    size_bytes: int
-    chunk_bytes: int
-    changed_bytes: int
-    read_bytes: int
-    new_chunks: int
-    stored_bytes: int
-    chunk_rows: int
-    zero_blocks: int
-    extent_rows: int
-    batches: int
-    merkle_root: bytes
-    base_token: str | None
-
-
-class DiskLeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A disk that the restore point does not hold, and why."""
-
-    disk_id: UUID
-    label: str
-    reason: str
-    way_out: str
 
 
 class RestorePointCommitted(Event, frozen=True, kw_only=True):

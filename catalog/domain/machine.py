@@ -12,17 +12,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from catalog.domain.events import (
-    DiskLeftOut,
-    DiskPoint,
-    DiskSeen,
-    Event,
-    MachineSeen,
-    RestorePointCommitted,
-    Result,
-    RunClosed,
-    RunOpened,
-)
+from catalog.domain.events import Event, MachineSeen, RestorePointCommitted, RunClosed, RunOpened
+from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen, Result
 from catalog.domain.folding import check_next, fold_stream, unexpected
 from storage.errors import Conflict, NotFound
 

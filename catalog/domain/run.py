@@ -18,7 +18,6 @@ from catalog.domain.events import (
     BackupStarted,
     ChangeTrackingDistrusted,
     DiskPlanned,
-    DiskPoint,
     DiskSealed,
     Event,
     LeftoverCleaned,
@@ -28,6 +27,7 @@ from catalog.domain.events import (
     SnapshotReleaseRequested,
     SnapshotRequested,
 )
+from catalog.domain.facts import DiskPoint
 from catalog.domain.folding import check_next, fold_stream, unexpected
 from storage.errors import Conflict
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from catalog.batches import decode_chunks, decode_extents, decode_zeros
 from catalog.domain import ids
-from catalog.domain.events import Batch, ChunksRecorded, DiskPoint, ExtentsRecorded
+from catalog.domain.events import Batch, ChunksRecorded, ExtentsRecorded
+from catalog.domain.facts import DiskPoint
 from storage.chunks.rows import DIGEST_BYTES
 
 KINDS = pa.array(["reported_data", "reported_zero", "stored_zero"])

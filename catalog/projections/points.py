@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from catalog.domain import ids
-from catalog.domain.events import DiskPoint, RestorePointCommitted, RestorePointVerified
+from catalog.domain.events import RestorePointCommitted, RestorePointVerified
+from catalog.domain.facts import DiskPoint
 
 Row = dict[str, object]
 

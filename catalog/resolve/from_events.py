@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from catalog.batches import decode_chunks, decode_zeros
-from catalog.domain.events import Batch, ChunksRecorded, DiskPoint, RestorePointCommitted, ZerosRecorded
+from catalog.domain.events import Batch, ChunksRecorded, RestorePointCommitted, ZerosRecorded
+from catalog.domain.facts import DiskPoint
 from catalog.log import EventLog
 from catalog.resolve.blockmap import empty_zeros
 from catalog.resolve.rows import Delta, PointBook

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from catalog.domain import ids
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.resolve.blockmap import PIECE_BLOCKS, empty_zeros
 from catalog.resolve.rows import Delta, PointBook
 from storage.chunks.rows import DIGEST_BYTES, ChunkRows, ZeroRuns, empty_rows

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from catalog.resolve.blockmap import BlockMap, PackTable
 from catalog.resolve.checkpoints import Checkpoints, Key
 from catalog.resolve.rows import RowSource, blocks_of

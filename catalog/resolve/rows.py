@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from storage.chunks.rows import ChunkRows, ZeroRuns
 from storage.errors import Corrupt, NotFound
 

@@ -13,7 +13,8 @@ import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_error, print_json, print_rows, say
-from catalog.domain.events import DiskPoint, RestorePointCommitted
+from catalog.domain.events import RestorePointCommitted
+from catalog.domain.facts import DiskPoint
 from ingest.backup import BackupOutcome, BackupRequest, backup, machine_lock
 from ingest.cli.index import follow, warn_of_index
 from ingest.flow import BackupReport

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from catalog.domain import events as ev
+from catalog.domain.facts import DiskPoint
 from catalog.domain.run import RunState
 from storage.errors import Conflict
 from tests.support.lab import CHUNK, KIB, MIB, Lab, allocated_bytes, make_image, pieces, punch, write_at
@@ -250,7 +251,7 @@ def test_a_machine_found_changed_during_its_backup_is_no_conflict(lab: Lab, monk
     inner = flow.MachineBackup._copy_disks
     seen = []
 
-    def copy_then_meet_another(self: flow.MachineBackup, *arguments: object) -> list[ev.DiskPoint]:
+    def copy_then_meet_another(self: flow.MachineBackup, *arguments: object) -> list[DiskPoint]:
         points = inner(self, *arguments)  # type: ignore[arg-type]  # passed on as it came
         if not seen:
             make_image(lab.images / "db" / "two.raw", MIB, [])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.port import DiskFact, Tracked, Untracked
-from catalog.domain.events import DiskPoint
+from catalog.domain.facts import DiskPoint
 from ingest.plan import Full, Incremental, Plan, after_snapshot, base_token, plan_disk
 
 FACT = DiskFact("vda", "vda", 1 << 30, "disk-1", "bitmap", 65_536)

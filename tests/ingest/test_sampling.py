@@ -10,6 +10,7 @@ import pytest
 
 from adapters.port import Extent, Source
 from catalog.domain import events as ev
+from catalog.domain.facts import DiskPoint
 from catalog.home import Home
 from ingest import sources
 from ingest.backup import BackupOutcome, BackupRequest, backup
@@ -48,7 +49,7 @@ def _backup(lab: Lab, seed: int) -> BackupOutcome:
         return backup(services, BackupRequest("lab", None), progress=Silent(), stop=lambda: False)
 
 
-def _disk(outcome: BackupOutcome) -> ev.DiskPoint:
+def _disk(outcome: BackupOutcome) -> DiskPoint:
     assert not outcome.failures, outcome.failures
     return outcome.reports[0].disks[0]
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from catalog.domain import events as ev
 from catalog.domain.events import Event, topic_of
+from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen
 from catalog.log.mapper import MsgpackMapper
 from tests.support.golden_batches import golden_batch
 
@@ -29,7 +30,7 @@ POINT = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0005")
 TASK = UUID("0b5c6f0a-51cc-4d9c-b8b1-6d2f3e0a0006")
 LABEL = "holdfast-0b5c6f0a51cc4d9cb8b16d2f3e0a0001"
 
-DISK_SEEN = ev.DiskSeen(
+DISK_SEEN = DiskSeen(
     disk_id=DISK,
     key="drive-virtio-disk0",
     label="vda",
@@ -38,7 +39,7 @@ DISK_SEEN = ev.DiskSeen(
     tracking="bitmap",
     granularity_bytes=65_536,
 )
-DISK_EXCLUDED = ev.DiskSeen(
+DISK_EXCLUDED = DiskSeen(
     disk_id=RUN,
     key="drive-virtio-disk1",
     label="vdb",
@@ -49,7 +50,7 @@ DISK_EXCLUDED = ev.DiskSeen(
     excluded_reason="physical mapping",
     way_out="use an agent in the guest",
 )
-DISK_POINT = ev.DiskPoint(
+DISK_POINT = DiskPoint(
     disk_id=DISK,
     label="vda",
     identity="naa.600a098000",
@@ -132,7 +133,7 @@ EXAMPLES: tuple[Event, ...] = (
         result="partial",
         consistency="filesystem",
         disks=(DISK_POINT,),
-        left_out=(ev.DiskLeftOut(disk_id=RUN, label="vdb", reason="physical mapping", way_out="use an agent"),),
+        left_out=(DiskLeftOut(disk_id=RUN, label="vdb", reason="physical mapping", way_out="use an agent"),),
         of_restore_point=None,
     ),
     ev.RunOpened(**_at(MACHINE, 8), run_id=RUN, label=LABEL),

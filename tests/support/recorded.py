@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from catalog.batches import SCHEMA_ID, batch_leaf, encode_chunks, encode_extents, encode_zeros
 from catalog.domain import events, ids
-from catalog.domain.events import (
-    Batch,
-    DiskPoint,
-    DiskSeen,
-    Event,
-    MachineSeen,
-    RestorePointCommitted,
-    RunClosed,
-    RunOpened,
-)
+from catalog.domain.events import Batch, Event, MachineSeen, RestorePointCommitted, RunClosed, RunOpened
+from catalog.domain.facts import DiskPoint, DiskSeen
 from catalog.log import EventLog
 from catalog.merkle import merkle_root
 from storage.chunks.rows import ChunkRows, ZeroRuns, empty_rows

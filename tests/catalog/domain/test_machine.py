@@ -7,15 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from catalog.domain.events import (
-    DiskPoint,
-    DiskSeen,
-    MachineSeen,
-    RestorePointCommitted,
-    RunClosed,
-    RunOpened,
-    SourceRemoved,
-)
+from catalog.domain.events import MachineSeen, RestorePointCommitted, RunClosed, RunOpened, SourceRemoved
+from catalog.domain.facts import DiskPoint, DiskSeen
 from catalog.domain.machine import MachineState, RestorePoint
 from storage.errors import Conflict, Corrupt, NotFound
 
