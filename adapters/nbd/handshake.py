@@ -41,7 +41,7 @@ def shown(export: str) -> str:
 
 def printable(text: bytes, export: str) -> str:
     """Return a server's words without control characters and without the export name's query part."""
-    words = text.decode(errors="replace").replace(export, shown(export)) if export else text.decode(errors="replace")
+    words = text.decode(errors="replace")
     query = export.partition("?")[2]
     if query:
         words = words.replace(query, "...")

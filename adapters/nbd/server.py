@@ -10,7 +10,8 @@ import os
 import socket
 import stat
 import time
-from threading import Lock, Thread
+from contextlib import suppress
+from threading import Event, Lock, Thread
 from types import TracebackType
 
 from adapters.errors import AdapterError, SourceConflict, SourceUnavailable
@@ -21,6 +22,7 @@ from adapters.nbd.session import Session
 from adapters.nbd.wire import PlainWire
 
 _SEND_BUFFER_BYTES = 1 << 20
+_ACCEPT_RETRY_SECONDS = 0.05
 
 
 class NbdServer:
@@ -39,6 +41,7 @@ class NbdServer:
         self._served_bytes = 0
         self._listener: socket.socket | None = None
         self._acceptor: Thread | None = None
+        self._stopping = Event()
 
     @property
     def address(self) -> UnixAddress | TcpAddress:
@@ -62,6 +65,7 @@ class NbdServer:
     def stop(self, grace_seconds: float = 5.0) -> int:
         """Accept nobody more, answer what is under way, then close; returns the bytes served. Twice is harmless."""
         if self._listener is not None and self._acceptor is not None:
+            self._stopping.set()
             self._listener.shutdown(socket.SHUT_RDWR)
             self._acceptor.join()
             self._listener.close()
@@ -71,7 +75,7 @@ class NbdServer:
         with self._lock:
             for sock, session in self._sessions.items():
                 if session is None:
-                    PlainWire(sock).shutdown()
+                    _shut(sock)
                 else:
                     session.stop()
             threads = list(self._threads)
@@ -80,7 +84,7 @@ class NbdServer:
             thread.join(max(deadline - time.monotonic(), 0))
         with self._lock:
             for sock in self._sessions:
-                PlainWire(sock).shutdown()
+                _shut(sock)
         return self.served_bytes
 
     def __enter__(self) -> NbdServer:
@@ -97,7 +101,10 @@ class NbdServer:
             try:
                 sock, _ = listener.accept()
             except OSError:
-                return
+                # Besides the end this may be a lack of file descriptors, which passes.
+                if self._stopping.wait(_ACCEPT_RETRY_SECONDS):
+                    return
+                continue
             with self._lock:
                 if len(self._sessions) >= self._limits.connections:
                     sock.close()
@@ -145,6 +152,11 @@ class NbdServer:
         with self._lock:
             self._sessions[sock] = session
         return session
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def listen(address: UnixAddress | TcpAddress) -> socket.socket:

@@ -93,8 +93,8 @@ def answering(answer: Callable[[Peer, Request], object]) -> Callable[[Peer], Non
 
 
 def read(client: NbdClient, offset: int, length: int) -> bytes:
-    """Read one range."""
-    buffer = bytearray(length)
+    """Read one range into a buffer that was used before."""
+    buffer = bytearray(b"\xaa" * length)
     client.pread_into(offset, memoryview(buffer))
     return bytes(buffer)
 

@@ -69,7 +69,9 @@ def converse(asked: list[tuple[int, list[int]]], stream: bytes, threads: int) ->
     """Send the requests over a socket pair whose other end plays `stream` and hangs up; return each outcome."""
     ours, theirs = socket.socketpair()
     connection = Connection(PlainWire(ours), Export(SIZE_BYTES, FLAG_HAS_FLAGS, structured=True))
-    requests = [PendingRead(offset, memoryview(bytearray(cuts[-1])), deadline_in(10)) for offset, cuts in asked]
+    requests = [
+        PendingRead(offset, memoryview(bytearray(b"\xaa" * cuts[-1])), deadline_in(10)) for offset, cuts in asked
+    ]
     for request in requests:
         connection.submit(request)
 

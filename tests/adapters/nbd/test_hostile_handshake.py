@@ -73,7 +73,7 @@ HANDSHAKE_LIES: dict[str, tuple[HostileNbd, str]] = {
         "nbd-protocol",
     ),
     "another option's reply": (
-        HostileNbd(on_option=lambda p, o, _: o == h.OPT_GO and (p.option_reply(3, h.ACK), True)[1]),
+        HostileNbd(on_option=lambda p, o, _: o == h.OPT_STRUCTURED and (p.option_reply(3, h.ACK), True)[1]),
         "nbd-protocol",
     ),
 }

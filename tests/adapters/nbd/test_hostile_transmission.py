@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from adapters.errors import AdapterError, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.nbd import NbdClient, NbdReader
 from tests.support import hostile_nbd as h
+from tests.support.eventually import eventually
 from tests.support.hostile_nbd import DONE, HostileNbd, Peer, answering, read
 
 CONTEXT = 7
@@ -35,6 +37,20 @@ READ_LIES: dict[str, Callable[[Peer, h.Request], object]] = {
     "a hole over data": lambda p, r: [
         p.data(r.handle, r.offset, b"\1" * r.length),
         p.hole(r.handle, r.offset + 5, 1, DONE),
+    ],
+    "the same data twice and no end": lambda p, r: [
+        p.data(r.handle, r.offset + 5, bytes(r.length - 5)),
+        p.data(r.handle, r.offset + 4, bytes(r.length - 5)),
+        p.until_closed(),
+    ],
+    "data reaching into data and no end": lambda p, r: [
+        p.data(r.handle, r.offset, bytes(9)),
+        p.data(r.handle, r.offset + 8, bytes(9)),
+        p.until_closed(),
+    ],
+    "an empty hole beside the data": lambda p, r: [
+        p.data(r.handle, r.offset, bytes(r.length)),
+        p.hole(r.handle, r.offset, 0, DONE),
     ],
     "a gap between chunks": lambda p, r: [
         p.data(r.handle, r.offset, bytes(10)),
@@ -167,6 +183,57 @@ def test_a_lie_about_extents_ends_the_connection(folder: Path, lie: str) -> None
         with pytest.raises(SourceInvalid) as caught:
             list(client.block_status("base:allocation"))
         assert caught.value.code == "nbd-protocol"
+        client.close()
+
+
+def test_extents_behind_the_request_are_refused(folder: Path) -> None:
+    """Only the last extent of an answer may reach past the request, though all are inside the disk."""
+    with HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, [(4096, 0), (512, 1)]))).listening(folder) as at:
+        client = NbdClient(at, timeout_seconds=10)
+        with pytest.raises(SourceInvalid):
+            list(client.block_status("base:allocation", 0, 4096))
+        client.close()
+
+
+def test_a_last_extent_may_reach_further(folder: Path) -> None:
+    """What an answer says beyond the range asked is cut off."""
+    with HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, [(512, 0), (8192, 1)]))).listening(folder) as at:
+        client = NbdClient(at, timeout_seconds=10)
+        statuses = [(s.start, s.length, s.flags) for s in client.block_status("base:allocation", 0, 4096)]
+        assert statuses == [(0, 512, 0), (512, 3584, 1)]
+        client.close()
+
+
+@pytest.mark.parametrize("answered_first", [0, 1])
+def test_the_lead_is_handed_on(folder: Path, answered_first: int) -> None:
+    """A thread whose reply comes late gets it, though the thread that received for both has left."""
+    sent, returned = Event(), Event()
+
+    def script(peer: Peer) -> None:
+        requests = sorted((peer.request() for _ in range(2)), key=lambda request: request.offset)
+        first, second = requests[answered_first], requests[1 - answered_first]
+        assert sent.wait(20)
+        peer.data(first.handle, first.offset, b"\1" * 512, DONE)
+        assert returned.wait(20)
+        peer.data(second.handle, second.offset, b"\2" * 512, DONE)
+        peer.until_closed()
+
+    answers: list[bytes] = []
+
+    def reading(offset: int) -> None:
+        answers.append(read(client, offset, 512))
+        returned.set()
+
+    with HostileNbd(script).listening(folder) as address:
+        client = NbdClient(address, timeout_seconds=20)
+        threads = [Thread(target=reading, args=(offset,), daemon=True) for offset in (0, 512)]
+        for count, thread in enumerate(threads, start=1):
+            thread.start()
+            eventually(lambda count=count: client.in_flight == count, "the request was sent")
+        sent.set()
+        for thread in threads:
+            thread.join(20)
+        assert answers == [b"\1" * 512, b"\2" * 512]
         client.close()
 
 

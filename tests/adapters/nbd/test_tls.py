@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import select
+import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from adapters.errors import AdapterError, SourceDenied, SourceInvalid
+from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.nbd import NbdClient, TlsPolicy
 from adapters.nbd.client import exports
+from adapters.nbd.connection import deadline_in
+from adapters.nbd.tls import TlsWire
+from adapters.nbd.wire import receive
 from tests.support import hostile_nbd as h
 from tests.support.certificates import Authority, fingerprint
 from tests.support.hostile_nbd import HostileNbd, Peer, read
@@ -124,6 +133,37 @@ def test_threads_read_over_tls(folder: Path, authority: Authority) -> None:
     assert all(
         answer == content[start : start + length] for answer, (start, length) in zip(answers, spans, strict=True)
     )
+
+
+def test_a_shut_down_wire_gives_no_ciphertext(authority: Authority) -> None:
+    """After a shutdown from another thread, what still waits in the socket is decrypted or lost, never raw."""
+    ours, theirs = socket.socketpair()
+    ours_again = os.dup(ours.fileno())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.folder / "server-cert.pem", authority.folder / "server-key.pem")
+
+    def serve() -> None:
+        with context.wrap_socket(theirs, server_side=True) as peer:
+            peer.sendall(b"plain")
+            peer.sendall(b" text")
+            done.wait(30)
+
+    done = Event()
+    server = Thread(target=serve)
+    server.start()
+    policy = TlsPolicy(ca_file=authority.ca_file, hostname="disks.test")
+    wire = TlsWire(ours, policy, deadline_in(30))
+    assert receive(wire, 5, deadline_in(30)) == b"plain"
+    poll = select.poll()
+    poll.register(ours_again, select.POLLIN)
+    assert poll.poll(30_000)  # the second record waits in the socket
+    wire.shutdown()
+    done.set()
+    server.join()
+    with contextlib.suppress(SourceUnavailable):
+        assert receive(wire, 5, deadline_in(30)) == b" text"
+    wire.close()
+    os.close(ours_again)
 
 
 def test_no_downgrade(folder: Path) -> None:
