@@ -15,8 +15,6 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
-FACTS = {"catalog/domain/events.py"}
-"""Lists of event types, which are read by looking one up."""
 
 
 def _name(path: Path) -> str:
@@ -35,8 +33,7 @@ def test_modules_are_small_and_explained(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "no docstring"
-    if _name(path) not in FACTS:
-        assert len(text.splitlines()) <= MAX_FILE_LINES
+    assert len(text.splitlines()) <= MAX_FILE_LINES
     for function in _functions(tree):
         lines = (function.end_lineno or 0) - function.lineno + 1
         assert lines <= MAX_FUNCTION_LINES, f"{function.name} has {lines} lines"

@@ -56,6 +56,7 @@ def exported(lab: Lab, nbd: str) -> Iterator[str]:
 
 @pytest.fixture
 def socket() -> Iterator[str]:
+    """A place for a unix socket, with a short path."""
     with TemporaryDirectory(prefix="hf-") as directory:
         yield f"unix:{directory}/s"
 

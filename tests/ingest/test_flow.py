@@ -265,6 +265,27 @@ def test_a_machine_found_changed_during_its_backup_is_no_conflict(lab: Lab, monk
     assert lab.of_type(ev.BackupFailed) == []
 
 
+def test_machines_of_one_source_at_the_same_time(lab: Lab) -> None:
+    """Processes that back up different machines with shared chunks do not disturb each other."""
+    random = Random(9)
+    shared = random.randbytes(2 * MIB)
+    names = ("a", "b", "c")
+    for name in names:
+        make_image(lab.images / f"{name}.raw", 6 * MIB, [(0, shared), (3 * MIB, random.randbytes(2 * MIB))])
+    lab.add_images()
+    for _ in range(2):
+        running = [lab.start("backup", f"lab/{name}", "--full") for name in names]
+        for process in running:
+            _, err = process.communicate()
+            assert process.returncode == 0, err
+    for point in lab.json("points"):
+        content = (lab.images / f"{point['machine']}.raw").read_bytes()
+        assert lab.restored(point["restore_point"]) == content
+    lab.ok("verify")
+    stored = [path for path in (lab.home.store_dir / "packs").glob("*/*") if path.is_file()]
+    assert sorted(stored) == sorted(lab.packs())
+
+
 def test_a_busy_machine_is_a_conflict(lab: Lab) -> None:
     """While somebody holds a machine, its backup exits 8, and nothing is recorded about a run."""
     from ingest.backup import machine_lock

@@ -165,3 +165,30 @@ def test_scratch_space_is_inside_the_home(short_lab: Lab, vm: QemuVm) -> None:
 
 def _is_lock(path: Path) -> bool:
     return path.suffix == ".lock"
+
+
+def test_a_resized_disk_is_read_in_full(short_lab: Lab, vm: QemuVm) -> None:
+    """A disk that grew while QEMU runs gets a full with its cause, and both sizes come back exactly."""
+    first, before = _backup(short_lab), vm.content("disk0")
+    vm.resize("disk0", SIZE + 3 * MIB)
+    vm.write("disk0", SIZE + MIB, b"grown" + bytes(507))
+    second = _backup(short_lab)
+    (disk,) = second["disks"]  # type: ignore[misc]  # JSON
+    assert (disk["level"], disk["cause"], disk["size_bytes"]) == ("full", "disk-resized", SIZE + 3 * MIB)
+    assert short_lab.restored(first["restore_point"]) == before
+    assert short_lab.restored(second["restore_point"]) == vm.content("disk0")
+
+
+def test_a_replaced_disk_is_read_in_full(short_lab: Lab, vm: QemuVm) -> None:
+    """Another image under the same name has no bitmap of ours: a full with its cause, and exact."""
+    _backup(short_lab)
+    vm.quit()
+    vm.image("disk0").unlink()
+    vm.create_image(vm.disks["disk0"])
+    vm.start()
+    vm.write("disk0", 3 * MIB, b"another disk" + bytes(500))
+    record = _backup(short_lab)
+    (disk,) = record["disks"]  # type: ignore[misc]  # JSON
+    assert disk["level"] == "full"
+    assert disk["cause"] in ("disk-replaced", "bitmap-missing")
+    assert short_lab.restored(record["restore_point"]) == vm.content("disk0")

@@ -28,11 +28,11 @@ def test_a_source_lives_and_goes(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "code"),
     [
-        (["lab", "--kind", "floppy", "--path", "/tmp"], 2, "source-kind"),
+        (["lab", "--kind", "floppy", "--path", "/srv"], 2, "source-kind"),
         (["lab", "--kind", "image"], 2, "source-settings"),
-        (["lab", "--kind", "image", "--path", "/tmp", "--qmp", "/tmp/x"], 2, "source-settings"),
-        (["a/b", "--kind", "image", "--path", "/tmp"], 2, "source-name"),
-        (["x" * 65, "--kind", "image", "--path", "/tmp"], 2, "source-name"),
+        (["lab", "--kind", "image", "--path", "/srv", "--qmp", "/srv/x"], 2, "source-settings"),
+        (["a/b", "--kind", "image", "--path", "/srv"], 2, "source-name"),
+        (["x" * 65, "--kind", "image", "--path", "/srv"], 2, "source-name"),
         (["lab", "--kind", "image", "--path", "/nowhere/at/all"], 5, "image-missing"),
         (["lab", "--kind", "qemu", "--qmp", "/nowhere/qmp"], 7, None),
     ],
