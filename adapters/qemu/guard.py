@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from adapters.errors import AdapterError, SourceLimit, SourceUnavailable
 from adapters.qemu.qmp import Qmp
@@ -42,10 +42,14 @@ def scratch_full(directory: Path, why: str) -> SourceLimit:
 
 
 class ScratchGuard:
-    """Runs from `start` to `stop`; `failure` says why the snapshot was dropped, if it was."""
+    """Runs from `start` to `stop`; `failure` says why the snapshot was dropped, if it was.
+
+    `connecting` is held while a reader connects, and while the snapshot is taken down: see `parts.remove_parts`.
+    """
 
     def __init__(self, qmp: Qmp, directory: Path, reserve_bytes: int, drop: Callable[[], object]) -> None:
         self.failure: AdapterError | None = None
+        self.connecting = Lock()
         self._qmp = qmp
         self._directory = directory
         self._reserve_bytes = reserve_bytes
@@ -75,7 +79,8 @@ class ScratchGuard:
                 if why is None:
                     continue
                 self.failure = scratch_full(self._directory, why)
-                self._drop()
+                with self.connecting:
+                    self._drop()
             except AdapterError as error:
                 self.failure = self.failure or error
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from adapters.errors import SourceInvalid, SourceLimit
+from adapters.errors import SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.nbd.wire import MAX_UNIX_PATH
 from adapters.port import Leftover
 from adapters.qemu.marks import MARK, Marks, Place
@@ -81,11 +81,15 @@ def remove_bitmaps(qmp: Qmp, unwanted: Callable[[str, Bitmap], bool]) -> list[Le
 
 
 def remove_parts(qmp: Qmp, place: Place) -> list[Leftover]:
-    """Remove everything marked but bitmaps; readers lose their connection first, so none reads a thawed view."""
+    """Remove everything marked but bitmaps; readers lose their connection first, so none reads a thawed view.
+
+    No thread of ours may be connecting to the NBD server meanwhile.
+    """
     removed: list[Leftover] = []
     try:
+        serving = _serves(place.nbd_socket)
         removed += _remove_exports(qmp)
-        if _answers(place.nbd_socket):
+        if serving:
             qmp.execute("nbd-server-stop")
             removed.append(Leftover("the NBD server on our socket", "stopped"))
         removed += _end_jobs(qmp)
@@ -146,11 +150,25 @@ def _job_is(job: str, status: str) -> Callable[[Json], bool]:
     return lambda data: data.get("id") == job and data.get("status") == status
 
 
-def _answers(path: Path) -> bool:
+def _serves(path: Path) -> bool:
+    """Whether our NBD server runs; when it does, no client that came before us is left in its handshake.
+
+    QEMU 7.2 (as of the fix of CVE-2024-7409) hangs in nbd-server-stop, and its guest with it, while a client is in
+    its handshake. We come last, say nothing, and wait until QEMU has shown us out: by its next command but one it
+    has then dealt with all connections that were closed before.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(5)
+        probe.settimeout(_SETTLE_SECONDS)
         try:
             probe.connect(str(path))
         except OSError:
             return False
+        try:
+            probe.shutdown(socket.SHUT_WR)
+            while probe.recv(1024):
+                pass
+        except TimeoutError:
+            raise SourceUnavailable("QEMU's NBD server does not answer", code="nbd-stalled") from None
+        except OSError:
+            return True
     return True

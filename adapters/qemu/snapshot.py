@@ -107,8 +107,9 @@ class QemuDisk:
         return FrozenReader(self._connect(BASE_ALLOCATION), self._guard)
 
     def _connect(self, context: str) -> NbdClient:
-        self._guard.check()
-        client = NbdClient(f"unix:{self._place.nbd_socket}", self._marks.export, contexts=(context,))
+        with self._guard.connecting:
+            self._guard.check()
+            client = NbdClient(f"unix:{self._place.nbd_socket}", self._marks.export, contexts=(context,))
         if client.size_bytes == self.fact.size_bytes:
             return client
         client.close()
@@ -162,7 +163,8 @@ class QemuSnapshot:
         self.released = True
         self._guard.stop()
         try:
-            parts.remove_parts(self.qmp, self._place)
+            with self._guard.connecting:
+                parts.remove_parts(self.qmp, self._place)
             if committed:
                 self._drop_older_bitmaps()
             else:

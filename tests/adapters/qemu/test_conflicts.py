@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
 from adapters.port import BlockReader, SnapshotRequest
+from adapters.qemu.snapshot import QemuSnapshot
 from adapters.qemu.views import Export, Job
 from tests.adapters.qemu.conftest import MakeSource, StartVm
 from tests.adapters.qemu.test_conformance import QemuHarness
@@ -181,3 +184,39 @@ def test_labels_are_checked(start_vm: StartVm, source_of: MakeSource, label: str
     with pytest.raises(SourceInvalid):
         source.snapshot(machine_of(source), SnapshotRequest(label, {"vd0": None}))
     assert not our_bitmaps(vm, "vd0")
+
+
+def test_connecting_readers_never_hang_qemu(start_vm: StartVm, source_of: MakeSource) -> None:
+    """However a release falls between readers that connect and vanish, QEMU goes on and nothing is left.
+
+    QEMU 7.2 hangs for ever when its NBD server is stopped while a client is in its handshake.
+    """
+    vm = start_vm(VmDisk("vd0", size_bytes=MIB))
+    source = source_of(vm)
+    for _ in range(25):
+        snapshot = freeze(source, {"vd0": None})
+        started = threading.Event()
+        threads = [threading.Thread(target=open_until_it_fails, args=(snapshot, started)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert started.wait(30)
+        vanish_in_the_handshake(vm)
+        snapshot.release(committed=False)
+        for thread in threads:
+            thread.join(30)
+    assert not QemuHarness.leftovers_of(vm)
+
+
+def open_until_it_fails(snapshot: QemuSnapshot, started: threading.Event) -> None:
+    """Open and close readers until the snapshot is gone."""
+    with suppress(AdapterError):
+        while True:
+            snapshot.disks["vd0"].open().close()
+            started.set()
+
+
+def vanish_in_the_handshake(vm: QemuVm) -> None:
+    """Connect to the NBD server and leave at once, as a process that is killed then."""
+    (path,) = vm.scratch.glob("*.nbd")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
