@@ -9,6 +9,7 @@ Imports `adapters.port` and this package's `devices`, `qmp` and `views`.
   that was swapped in place keeps it, and is found out by its bitmap: bitmaps live in the image or die with
   the process, so another image does not have ours.
 - Media that the guest can only read, and empty drives, are no disks.
+- A QEMU that has no drive at all, such as one that only serves images, has its named nodes as disks.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from dataclasses import dataclass
 
 from adapters.port import DiskFact, Exclusion
 from adapters.qemu.devices import CONTAINERS, VHOST, exclusions
+from adapters.qemu.marks import MARK
 from adapters.qemu.qmp import Qmp
-from adapters.qemu.views import BlockDevice, Node
+from adapters.qemu.views import BlockDevice, Graph, Node
 
 GRANULARITY_BYTES = 65536
 _FILTERS_OF_JOBS = frozenset({"copy-before-write", "mirror_top", "commit_top"})
@@ -44,7 +46,10 @@ class LiveDisk:
 def list_disks(qmp: Qmp) -> list[LiveDisk]:
     """Ask QEMU for its disks, those that cannot be protected included."""
     excluded = exclusions(qmp)
-    disks = [disk_of(block, excluded) for block in qmp.query("query-block", list[BlockDevice])]
+    blocks = qmp.query("query-block", list[BlockDevice])
+    disks = [disk_of(block, excluded) for block in blocks]
+    if all(block.inserted is None for block in blocks):
+        disks += [_live(node.node_name, node) for node in top_nodes(qmp) if not node.ro]
     disks += [_excluded(_key_of_path(path), VHOST) for path, exclusion in excluded.items() if exclusion is VHOST]
     return sorted((disk for disk in disks if disk is not None), key=lambda disk: disk.fact.key)
 
@@ -57,8 +62,29 @@ def disk_of(block: BlockDevice, excluded: Mapping[str, Exclusion]) -> LiveDisk |
     key = disk_key(block)
     if (exclusion := excluded.get(_qom_path(block.qdev))) is not None:
         return _excluded(key, exclusion, node.image.virtual_size)
+    return _live(key, node)
+
+
+def _live(key: str, node: Node) -> LiveDisk:
     identity = "file-" + hashlib.sha256(node.file.encode()).hexdigest()[:32]
     return LiveDisk(DiskFact(key, key, node.image.virtual_size, identity, "bitmap", GRANULARITY_BYTES), node)
+
+
+def top_nodes(qmp: Qmp) -> list[Node]:
+    """The nodes that their owner named and that no other such node stands on: the disks of a QEMU without drives.
+
+    Ours do not count, nor do those that QEMU named itself, such as the filters of jobs.
+    """
+    graph = qmp.query("x-debug-query-block-graph", Graph)
+    named = {
+        node.id: node.name
+        for node in graph.nodes
+        if node.type == "block-driver" and not node.name.startswith(("#", MARK))
+    }
+    below = {edge.child for edge in graph.edges if edge.parent in named}
+    tops = {name for number, name in named.items() if number not in below}
+    nodes = qmp.query("query-named-block-nodes", list[Node], {"flat": True})
+    return [node for node in nodes if node.node_name in tops]
 
 
 def disk_key(block: BlockDevice) -> str:

@@ -65,6 +65,28 @@ class BlockDevice(View, frozen=True):
     inserted: Node | None = None
 
 
+class GraphNode(View, frozen=True):
+    """XDbgBlockGraphNode: `type` is block-backend, block-job or block-driver."""
+
+    id: int
+    type: str
+    name: str
+
+
+class GraphEdge(View, frozen=True):
+    """XDbgBlockGraphEdge: the parent stands on the child."""
+
+    parent: int
+    child: int
+
+
+class Graph(View, frozen=True):
+    """XDbgBlockGraph."""
+
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+
+
 class Child(View, frozen=True):
     """ObjectPropertyInfo of a QOM container; `type` is such as `child<virtio-blk-pci>`."""
 

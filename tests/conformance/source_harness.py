@@ -13,17 +13,15 @@ from adapters.port import BlockReader, DiskSnapshot, Extent, MachineFact, Snapsh
 
 
 class SourceHarness(Protocol):
-    """One real machine that the suite may treat as it likes; set a `can_` flag to False with a reason.
+    """One real machine that the suite may treat as it likes.
 
-    `machine_key` and `disk_key` name the disk under test. Content methods act on that disk.
+    `machine_key` and `disk_key` name the disk under test. Content methods act on that disk, which
+    `can_write_during_snapshot` or not.
     """
 
     machine_key: str
     disk_key: str
     can_write_during_snapshot: bool
-    can_discard: bool
-    can_grow: bool
-    can_replace: bool
 
     def make_source(self) -> Source:
         """Build a new Source on the same hypervisor; the suite closes it."""

@@ -1,7 +1,8 @@
 """Conformance suite of `adapters.port.Source`: what every adapter keeps, whatever its hypervisor.
 
-Subclass `SourcePortSuite` in the adapter's tests and give it a `harness` fixture that yields a fresh
-`SourceHarness`: one machine with at least one disk of 1 MiB to 64 MiB whose content the harness controls.
+Subclass `ComparingSuite`, `TrackingSuite` or `OnlineSuite` in the adapter's tests and give it a `harness`
+fixture that yields a fresh `SourceHarness`: one machine with at least one disk of 1 MiB to 64 MiB whose content
+the harness controls.
 """
 
 from __future__ import annotations
@@ -40,14 +41,6 @@ class SourcePortSuite:
         source = harness.make_source()
         yield source
         source.close()
-
-    @pytest.fixture
-    def tracked(self, source: Source, harness: SourceHarness) -> int:
-        """Skip adapters that learn changes by comparison; return the tracking granularity in bytes."""
-        fact = next(disk for disk in machine_of(source, harness).disks if disk.key == harness.disk_key)
-        if fact.tracking == "compare":
-            pytest.skip("this source does not track changes")
-        return fact.granularity_bytes
 
     # --- facts ---
 
@@ -106,8 +99,6 @@ class SourcePortSuite:
 
     def test_extents_see_discards(self, source: Source, harness: SourceHarness) -> None:
         """A discarded range reads as zeros."""
-        if not harness.can_discard:
-            pytest.skip("this harness cannot discard")
         harness.write(131072, b"\xaa" * 65536)
         harness.discard(131072, 65536)
         with frozen(source, harness) as disk, reading(disk) as reader:
@@ -153,17 +144,6 @@ class SourcePortSuite:
 
     # --- the moment ---
 
-    def test_point_in_time_holds(self, source: Source, harness: SourceHarness) -> None:
-        """What is written after the snapshot is not read from it."""
-        if not harness.can_write_during_snapshot:
-            pytest.skip("this source cannot freeze a disk that is written")
-        content = harness.content()
-        with frozen(source, harness) as disk, reading(disk) as reader:
-            harness.write(0, b"after" * 1000)
-            harness.write(len(content) // 2, b"after" * 1000)
-            read_back = read_by_extents(reader, reader.extents(), bytearray(len(content)))
-        assert first_difference(bytes(read_back), content) is None
-
     def test_only_requested_disks_are_frozen(self, source: Source, harness: SourceHarness) -> None:
         """Disks absent from the request are absent from the snapshot."""
         snapshot = source.snapshot(
@@ -191,103 +171,8 @@ class SourcePortSuite:
             )
         assert list(harness.leftovers()) == before
 
-    # --- changes ---
-
-    def test_compare_sources_say_so(self, source: Source, harness: SourceHarness) -> None:
-        """A source that does not track changes never claims a disk as tracked."""
-        with frozen(source, harness, base=None) as disk:
-            if disk.fact.tracking != "compare":
-                pytest.skip("this source tracks changes")
-            assert isinstance(disk.tracking, Untracked)
-            assert KEBAB.fullmatch(disk.tracking.cause)
-
-    def test_changes_are_complete_and_exact(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """Changes since the base rebuild the disk, and nothing outside the written units is reported."""
-        dice = random.Random(11)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        for _ in range(3):
-            assert base
-            before = harness.content()
-            written = [(dice.randrange(len(before) - 20000), dice.randrange(1, 20000)) for _ in range(4)]
-            for offset, length in written:
-                harness.write(offset, dice.randbytes(length))
-            with frozen(source, harness, base, committed=True) as disk:
-                assert_within(assert_changes_complete(disk, before, harness.content()), written, tracked)
-                base = disk.base_token
-
-    def test_no_writes_no_changes(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """A disk that nobody wrote has no changes."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        with frozen(source, harness, base, committed=True) as disk:
-            assert isinstance(disk.tracking, Tracked)
-            assert list(disk.changes()) == []
-
-    def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """A discarded range is a change that says zero, so that older data is cleared."""
-        if not harness.can_discard:
-            pytest.skip("this harness cannot discard")
-        start = 2 * max(tracked, 65536)
-        length = 2 * max(tracked, 65536)
-        harness.write(start, b"\x55" * length)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        before = harness.content()
-        harness.discard(start, length)
-        with frozen(source, harness, base, committed=True) as disk:
-            changes = assert_changes_complete(disk, before, harness.content())
-        assert sum(change.length for change in changes if change.zero) >= length
-
-    def test_writes_during_the_snapshot_are_the_next_changes(
-        self, source: Source, harness: SourceHarness, tracked: int
-    ) -> None:
-        """What is written while a snapshot is open belongs to the next point, not to none."""
-        if not harness.can_write_during_snapshot:
-            pytest.skip("this source cannot freeze a disk that is written")
-        before = harness.content()
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-            harness.write(300_000, b"meanwhile" * 100)
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
-
-    def test_a_failed_run_keeps_the_old_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """After a release without commit, changes since the old base are still complete."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        before = harness.content()
-        harness.write(100_000, b"first" * 1000)
-        with frozen(source, harness, base, committed=False) as disk:
-            assert_changes_complete(disk, before, harness.content())
-        harness.write(500_000, b"second" * 1000)
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
-
-    def test_a_failed_full_leaves_no_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """After a full that was not committed the next full gives a base that works."""
-        with frozen(source, harness, committed=False):
-            pass
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        before = harness.content()
-        harness.write(70_000, b"later")
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
-
-    def test_an_invalid_base_is_untracked(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """A base that the source cannot honour is Untracked with a stable cause; the disk is still readable."""
-        content = harness.content()
-        with frozen(source, harness, harness.invalid_base()) as disk:
-            assert isinstance(disk.tracking, Untracked)
-            assert KEBAB.fullmatch(disk.tracking.cause)
-            with reading(disk) as reader:
-                assert read(reader, 0, 4096) == content[:4096]
-
     def test_a_grown_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """A grown disk shows its new size; what it calls changes rebuilds it, or it is Untracked."""
-        if not harness.can_grow:
-            pytest.skip("this harness cannot grow the disk")
         with frozen(source, harness, committed=True) as disk:
             base = disk.base_token
         before = harness.content()
@@ -303,8 +188,6 @@ class SourcePortSuite:
 
     def test_a_replaced_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """Another disk under the same key has another identity, or is Untracked, or reports every difference."""
-        if not harness.can_replace:
-            pytest.skip("this harness cannot replace the disk")
         with frozen(source, harness, committed=True) as disk:
             base, identity = disk.base_token, disk.fact.identity
         before = harness.content()
@@ -360,6 +243,96 @@ class SourcePortSuite:
         with frozen(source, harness):
             pass
 
+
+class ComparingSuite(SourcePortSuite):
+    """A source whose changes are found by comparing."""
+
+    def test_compare_sources_say_so(self, source: Source, harness: SourceHarness) -> None:
+        """A source that does not track changes never claims a disk as tracked."""
+        with frozen(source, harness, base=None) as disk:
+            assert disk.fact.tracking == "compare"
+            assert isinstance(disk.tracking, Untracked)
+            assert KEBAB.fullmatch(disk.tracking.cause)
+
+
+class TrackingSuite(SourcePortSuite):
+    """A source that tells what changed."""
+
+    @pytest.fixture
+    def tracked(self, source: Source, harness: SourceHarness) -> int:
+        """The tracking granularity in bytes."""
+        fact = next(disk for disk in machine_of(source, harness).disks if disk.key == harness.disk_key)
+        assert fact.tracking != "compare"
+        return fact.granularity_bytes
+
+    def test_changes_are_complete_and_exact(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """Changes since the base rebuild the disk, and nothing outside the written units is reported."""
+        dice = random.Random(11)
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+        for _ in range(3):
+            assert base
+            before = harness.content()
+            written = [(dice.randrange(len(before) - 20000), dice.randrange(1, 20000)) for _ in range(4)]
+            for offset, length in written:
+                harness.write(offset, dice.randbytes(length))
+            with frozen(source, harness, base, committed=True) as disk:
+                assert_within(assert_changes_complete(disk, before, harness.content()), written, tracked)
+                base = disk.base_token
+
+    def test_no_writes_no_changes(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """A disk that nobody wrote has no changes."""
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+        with frozen(source, harness, base, committed=True) as disk:
+            assert isinstance(disk.tracking, Tracked)
+            assert list(disk.changes()) == []
+
+    def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """A discarded range is a change that says zero, so that older data is cleared."""
+        start = 2 * max(tracked, 65536)
+        length = 2 * max(tracked, 65536)
+        harness.write(start, b"\x55" * length)
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+        before = harness.content()
+        harness.discard(start, length)
+        with frozen(source, harness, base, committed=True) as disk:
+            changes = assert_changes_complete(disk, before, harness.content())
+        assert sum(change.length for change in changes if change.zero) >= length
+
+    def test_a_failed_run_keeps_the_old_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """After a release without commit, changes since the old base are still complete."""
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+        before = harness.content()
+        harness.write(100_000, b"first" * 1000)
+        with frozen(source, harness, base, committed=False) as disk:
+            assert_changes_complete(disk, before, harness.content())
+        harness.write(500_000, b"second" * 1000)
+        with frozen(source, harness, base, committed=True) as disk:
+            assert_changes_complete(disk, before, harness.content())
+
+    def test_a_failed_full_leaves_no_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """After a full that was not committed the next full gives a base that works."""
+        with frozen(source, harness, committed=False):
+            pass
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+        before = harness.content()
+        harness.write(70_000, b"later")
+        with frozen(source, harness, base, committed=True) as disk:
+            assert_changes_complete(disk, before, harness.content())
+
+    def test_an_invalid_base_is_untracked(self, source: Source, harness: SourceHarness, tracked: int) -> None:
+        """A base that the source cannot honour is Untracked with a stable cause; the disk is still readable."""
+        content = harness.content()
+        with frozen(source, harness, harness.invalid_base()) as disk:
+            assert isinstance(disk.tracking, Untracked)
+            assert KEBAB.fullmatch(disk.tracking.cause)
+            with reading(disk) as reader:
+                assert read(reader, 0, 4096) == content[:4096]
+
     def test_reconcile_keeps_tracking_since_kept_bases(
         self, source: Source, harness: SourceHarness, tracked: int
     ) -> None:
@@ -375,7 +348,33 @@ class SourcePortSuite:
         if harness.can_write_during_snapshot:
             harness.write(450_000, b"in the crashed run" * 10)
         harness.crash(doomed, snapshot)
-        harness.write(850_000, b"after the crash" * 10)
+        if harness.can_write_during_snapshot:
+            harness.write(850_000, b"after the crash" * 10)
         source.reconcile(machine, {harness.disk_key: base})
+        harness.write(950_000, b"after the clean-up" * 10)
+        with frozen(source, harness, base, committed=True) as disk:
+            assert_changes_complete(disk, before, harness.content())
+
+
+class OnlineSuite(TrackingSuite):
+    """A source that tells what changed, and freezes disks that go on being written."""
+
+    def test_point_in_time_holds(self, source: Source, harness: SourceHarness) -> None:
+        """What is written after the snapshot is not read from it."""
+        content = harness.content()
+        with frozen(source, harness) as disk, reading(disk) as reader:
+            harness.write(0, b"after" * 1000)
+            harness.write(len(content) // 2, b"after" * 1000)
+            read_back = read_by_extents(reader, reader.extents(), bytearray(len(content)))
+        assert first_difference(bytes(read_back), content) is None
+
+    def test_writes_during_the_snapshot_are_the_next_changes(
+        self, source: Source, harness: SourceHarness, tracked: int
+    ) -> None:
+        """What is written while a snapshot is open belongs to the next point, not to none."""
+        before = harness.content()
+        with frozen(source, harness, committed=True) as disk:
+            base = disk.base_token
+            harness.write(300_000, b"meanwhile" * 100)
         with frozen(source, harness, base, committed=True) as disk:
             assert_changes_complete(disk, before, harness.content())

@@ -25,8 +25,8 @@ MISSING_TOOLS = [tool for tool in TOOLS if shutil.which(tool) is None]
 class VmDisk:
     """A disk to attach; `id` is its key for the adapter.
 
-    `style` is how it stands on the command line: `blockdev` with a virtio device that takes `options`, or `drive`,
-    a -drive without a device.
+    `style` is how it stands on the command line: `blockdev` with a virtio device that takes `options`, `drive`,
+    a -drive without a device, or `node`, a -blockdev without a device, named by the id.
     """
 
     id: str
@@ -108,13 +108,13 @@ class QemuVm:
         self.start()
 
     def node(self, disk: str) -> str:
-        """The node name of a disk in the blockdev style."""
-        return f"node-{disk}"
+        """The node name of a disk in the blockdev and node styles."""
+        return disk if self.disks[disk].style == "node" else f"node-{disk}"
 
     def io(self, disk: str, command: str) -> str:
         """Run a qemu-io command on the guest's own device and return what it printed."""
         entry = self.disks[disk]
-        target = disk if entry.style == "drive" else f"-d /machine/peripheral/{disk}/virtio-backend"
+        target = disk if entry.style in ("drive", "node") else f"-d /machine/peripheral/{disk}/virtio-backend"
         before = self._log.stat().st_size
         line = {"command-line": f'qemu-io {target} "{command}"'}
         answer = self.control.query("human-monitor-command", str, line)
@@ -171,4 +171,6 @@ class QemuVm:
             f"driver={disk.format},node-name={self.node(disk.id)},discard={disk.discard},"
             f"file.driver=file,file.filename={image},file.discard={disk.discard},file.cache.no-flush=on"
         )
+        if disk.style == "node":
+            return ["-blockdev", node]
         return ["-blockdev", node, "-device", f"virtio-blk-pci,drive={self.node(disk.id)},id={disk.id}{disk.options}"]

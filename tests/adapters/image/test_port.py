@@ -15,7 +15,7 @@ import pytest
 from adapters.image import ImageSource
 from adapters.image.qemunbd import RUN_PREFIX
 from adapters.port import Snapshot, Source
-from tests.conformance.source_port import SourcePortSuite
+from tests.conformance.source_port import ComparingSuite
 
 SIZE_BYTES = 4 << 20
 
@@ -24,9 +24,6 @@ class ImageHarness:
     """One image file `m1.SUFFIX` in a folder of its own; other tools read and write it."""
 
     can_write_during_snapshot = False  # an image in a folder cannot be frozen: confirm() catches writes
-    can_discard = True
-    can_grow = True
-    can_replace = True
 
     def __init__(self, root: Path, image_format: str) -> None:
         self.folder = root / "images"
@@ -113,5 +110,5 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ImageHar
     harness.close()
 
 
-class TestImageSource(SourcePortSuite):
+class TestImageSource(ComparingSuite):
     """Every guarantee of the port."""

@@ -12,7 +12,7 @@ from adapters.qemu.bases import Base
 from adapters.qemu.source import QemuSource
 from adapters.qemu.views import Export, Job, Node
 from tests.adapters.qemu.conftest import StartVm
-from tests.conformance.source_port import SourcePortSuite
+from tests.conformance.source_port import OnlineSuite, TrackingSuite
 from tests.support.qemu_vm import MIB, QemuVm, VmDisk
 
 MARK = "holdfast-"
@@ -23,9 +23,6 @@ class QemuHarness:
 
     machine_key = "vm"
     can_write_during_snapshot = True
-    can_discard = True
-    can_grow = True
-    can_replace = True
 
     def __init__(self, vm: QemuVm) -> None:
         self.vm = vm
@@ -92,7 +89,24 @@ class QemuHarness:
         return msgspec.json.encode(base).decode()
 
 
-class TestQcow2(SourcePortSuite):
+class NodeHarness(QemuHarness):
+    """A machine without devices: any other node would be a disk of it, too.
+
+    QEMU itself refuses writes to a bare node that is being backed up; only a device's writes go on.
+    """
+
+    can_write_during_snapshot = False
+
+    def plant_foreign(self) -> None:
+        bitmap = {"node": self.vm.node(self.disk_key), "name": "foreign"}
+        self.vm.control.execute("block-dirty-bitmap-add", bitmap)
+
+    def foreign_intact(self) -> bool:
+        (node,) = (n for n in self.vm.control.query("query-named-block-nodes", list[Node]) if n.drv == "qcow2")
+        return "foreign" in [bitmap.name for bitmap in node.dirty_bitmaps]
+
+
+class TestQcow2(OnlineSuite):
     """A qcow2 disk: bitmaps persist."""
 
     @pytest.fixture
@@ -100,9 +114,17 @@ class TestQcow2(SourcePortSuite):
         return QemuHarness(start_vm(VmDisk("vd0")))
 
 
-class TestRaw(SourcePortSuite):
+class TestRaw(OnlineSuite):
     """A raw disk: bitmaps live as long as QEMU."""
 
     @pytest.fixture
     def harness(self, start_vm: StartVm) -> QemuHarness:
         return QemuHarness(start_vm(VmDisk("vd0", format="raw")))
+
+
+class TestNode(TrackingSuite):
+    """A named node in a QEMU without devices."""
+
+    @pytest.fixture
+    def harness(self, start_vm: StartVm) -> NodeHarness:
+        return NodeHarness(start_vm(VmDisk("disk0", style="node")))
