@@ -159,9 +159,16 @@ class Snapshot(Protocol):
 
 
 class Source(Protocol):
-    """A hypervisor, or a folder of images: where machines come from."""
+    """A hypervisor, or a folder of images: where machines come from.
+
+    `consistency` is the best that its snapshots can have, and so what a backup asks for.
+    """
 
     kind: str
+
+    @property
+    def consistency(self) -> Consistency:
+        """Application, file system or crash consistency."""
 
     def check(self) -> SourceFact:
         """Answer what is there, or raise the AdapterError that a backup would meet."""

@@ -18,7 +18,8 @@ from catalog.log import EventLog
 from catalog.projections import rebuild
 from catalog.projections.projector import Projector
 from catalog.projections.tables import TABLES
-from catalog.queries import LogDirectory, pick_machine, pick_point
+from catalog.queries.directory import LogDirectory
+from catalog.queries.names import pick_machine, pick_point
 from catalog.resolve.from_events import EventRows
 from catalog.resolve.from_lake import LakeRows
 from catalog.resolve.resolver import Resolver

@@ -190,11 +190,16 @@ class MachineBackup:
     def _snapshot(self, plans: Mapping[str, Plan]) -> Snapshot:
         machine_id = self._state.machine_id
         disks = tuple(disk_id_of(machine_id, key) for key in plans)
+        asked = self._source.consistency
         self._events.append(
-            ev.SnapshotRequested, machine_id=machine_id, label=self._label, disks=disks, consistency="crash"
+            ev.SnapshotRequested, machine_id=machine_id, label=self._label, disks=disks, consistency=asked
         )
         bases = {key: base_token(plan) for key, plan in plans.items()}
-        snapshot = self._source.snapshot(self._fact, SnapshotRequest(label=self._label, bases=bases))
+        snapshot = self._source.snapshot(self._fact, SnapshotRequest(label=self._label, bases=bases, consistency=asked))
+        if snapshot.fallback_cause is not None:
+            self._warnings.append(
+                f"{snapshot.consistency} consistency, {asked} was asked for ({snapshot.fallback_cause})"
+            )
         self._events.append(
             ev.SnapshotCreated,
             machine_id=machine_id,

@@ -7,6 +7,7 @@ an existing file is never overwritten. Formats other than raw are written by `qe
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from ingest.pointdisk import PointDisk
 from ingest.progress import Progress
 from storage.chunks.store import ChunkStore
 from storage.errors import Conflict, HoldfastError, Limit, Unavailable
+from storage.files import fsync_directory
 
 Format = Literal["raw", "qcow2", "vmdk", "vhdx"]
 SUFFIXES: dict[str, str] = {"raw": ".raw", "qcow2": ".qcow2", "vmdk": ".vmdk", "vhdx": ".vhdx"}
@@ -77,7 +79,6 @@ class DiskRestore:
         try:
             os.ftruncate(handle, point.size_bytes)
             data_bytes = self._fill(point, handle, damage)
-            os.fsync(handle)
         finally:
             os.close(handle)
         return data_bytes
@@ -146,19 +147,31 @@ class _Damage:
 
 @contextmanager
 def _appearing(target: Path, *, force: bool) -> Iterator[Path]:
-    """Give a partial file to write; it takes the target's name when the block ends well, and is removed else."""
+    """Give a partial file, ours alone; durable, it takes the target's name when the block ends well, else it goes."""
     if target.exists() and not force:
         raise Conflict(f"{target} exists", code="target-exists", hint="choose another path, or add --force")
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
+        _remove_dead(target)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
         yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         partial.replace(target)
+        fsync_directory(target.parent)
     except OSError as error:
         raise _target_error(target, error) from error
     finally:
         with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove what restores to the same target left when their process was killed."""
+    for partial in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        owner = partial.name.split(".")[-2]
+        if not Path("/proc", owner).exists():
             partial.unlink(missing_ok=True)
 
 

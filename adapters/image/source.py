@@ -17,7 +17,7 @@ from adapters.image.images import Image, open_image
 from adapters.image.qemunbd import tool_version, virtual_size
 from adapters.image.snapshot import ImageDisk, ImageSnapshot
 from adapters.image.strays import end_strays
-from adapters.port import DiskFact, Exclusion, Leftover, MachineFact, Snapshot, SnapshotRequest, SourceFact
+from adapters.port import Consistency, DiskFact, Exclusion, Leftover, MachineFact, Snapshot, SnapshotRequest, SourceFact
 
 _GRANULARITY_BYTES = 512
 
@@ -26,6 +26,7 @@ class ImageSource:
     """Machines are the images in the folder `path` (see `folder.py`); `runtime_dir` keeps track of our children."""
 
     kind = "image"
+    consistency: Consistency = "crash"
 
     def __init__(self, name: str, path: Path, runtime_dir: Path) -> None:
         self.name = name

@@ -54,6 +54,11 @@ class QemuSource:
         self._random_bytes = random_bytes
         self._snapshot: QemuSnapshot | None = None
 
+    @property
+    def consistency(self) -> Consistency:
+        """File systems can be frozen where there is a guest agent."""
+        return "crash" if self._agent is None else "filesystem"
+
     def check(self) -> SourceFact:
         """Ask for the version. Raises SourceInvalid for a QEMU that is too old, SourceLimit without scratch space."""
         with self._connection() as qmp:

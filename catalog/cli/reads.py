@@ -14,7 +14,8 @@ import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows
-from catalog.queries import Index, machine_names
+from catalog.queries.index import Index
+from catalog.queries.names import machine_names
 from catalog.runtime import Catalog
 
 PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="A restore point, latest, or latest:MACHINE.")]

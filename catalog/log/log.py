@@ -120,24 +120,28 @@ class EventLog:
             raise _behind(after, last)
         return [Recorded(row.position, self._event(row), len(row.state)) for row in rows]
 
-    def follow(
-        self, after: int = 0, *, max_bytes: int = PAGE_BYTES, only: Collection[type[Event]] = ()
-    ) -> Iterator[Recorded]:
-        """All events behind `after`, up to the end of the log as it is now.
-
-        With `only`, the events of these types alone: the others are not read, so what is missing between them
-        does not show.
-        """
+    def follow(self, after: int = 0, *, max_bytes: int = PAGE_BYTES) -> Iterator[Recorded]:
+        """All events behind `after`, up to the end of the log as it is now."""
         last = self.position()
         while after < last:
-            page = self._poll_only(after, max_bytes, only) if only else self.poll(after, max_bytes=max_bytes)
+            page = self.poll(after, max_bytes=max_bytes)
+            if not page:
+                raise _behind(last, after)
             for recorded in page:
                 if recorded.position > last:
                     return
-                after = recorded.position
                 yield recorded
-            if not page:
-                return
+            after = page[-1].position
+
+    def follow_only(
+        self, kinds: Collection[type[Event]], after: int = 0, *, max_bytes: int = PAGE_BYTES
+    ) -> Iterator[Recorded]:
+        """The events of these types behind `after`; others are not read, so what is missing between does not show."""
+        names = {kind.__name__ for kind in kinds}
+        while rows := self._take(self._recorder.log_of(after, names), max_bytes):
+            for row in rows:
+                yield Recorded(row.position, self._event(row), len(row.state))
+            after = rows[-1].position
 
     def position(self) -> int:
         """The last position; 0 when the log is empty."""
@@ -171,10 +175,6 @@ class EventLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _poll_only(self, after: int, max_bytes: int, only: Collection[type[Event]]) -> list[Recorded]:
-        rows = self._take(self._recorder.log_of(after, {kind.__name__ for kind in only}), max_bytes)
-        return [Recorded(row.position, self._event(row), len(row.state)) for row in rows]
 
     def _take(self, rows: Generator[StoredRow, None, None], max_bytes: int) -> list[StoredRow]:
         taken, spent = [], 0

@@ -55,7 +55,7 @@ class LogDirectory:
 
     def _read_on(self) -> None:
         end = self._log.position()
-        for recorded in self._log.follow(self._position, only=(SourceAdded, MachineSeen, RestorePointCommitted)):
+        for recorded in self._log.follow_only((SourceAdded, MachineSeen, RestorePointCommitted), self._position):
             event = recorded.event
             if isinstance(event, MachineSeen):
                 self._machines.setdefault(event.originator_id)

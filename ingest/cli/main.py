@@ -1,21 +1,45 @@
 """The console script: both halves of the command line on one application object.
 
-Imports `catalog.cli` and the commands here, whose import registers them.
+Importing a module registers its commands. Only the module of the command at hand is imported, since DuckDB and Arrow
+take longer to load than most commands run; help and mistakes see them all.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-from catalog.cli import reads, sql
 from catalog.cli.app import run
-from ingest.cli import backup, maintain, repository, restore, source
 
-COMMANDS = (reads, sql, repository, source, backup, restore, maintain)
+MODULES = {
+    "catalog.cli.reads": ("machines", "points", "show", "events"),
+    "catalog.cli.sql": ("sql",),
+    "ingest.cli.repository": ("init", "key"),
+    "ingest.cli.source": ("source",),
+    "ingest.cli.backup": ("backup", "synth"),
+    "ingest.cli.restore": ("restore", "export"),
+    "ingest.cli.maintain": ("verify", "rebuild", "doctor"),
+    "ingest.cli.demo": ("demo",),
+}
+
+
+def register(arguments: Sequence[str]) -> None:
+    """Import the module of the command that `arguments` name, or all of them when it is not plain which."""
+    command = next((word for word in _without_home(arguments) if not word.startswith("-")), None)
+    chosen = [module for module, commands in MODULES.items() if command in commands]
+    for module in chosen or MODULES:
+        import_module(module)
+
+
+def _without_home(arguments: Sequence[str]) -> Sequence[str]:
+    return arguments[2:] if arguments[:1] == ["--home"] else arguments
 
 
 def main() -> None:
     """Run the command line of this process. SIGTERM unwinds as SIGINT does: files half written are removed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    register(arguments)
+    sys.exit(run(arguments))

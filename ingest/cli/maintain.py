@@ -1,4 +1,4 @@
-"""`holdfast verify`, `rebuild`, `doctor` and `demo`: trusting what is there, and putting it right.
+"""`holdfast verify`, `rebuild` and `doctor`: trusting what is there, and putting it right.
 
 Imports `ingest`.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows, say
-from ingest.demo import run_demo
 from ingest.doctor import examine
 from ingest.progress import shown
 from ingest.verify import Verifier, VerifyLevel, check_catalog
@@ -91,12 +89,3 @@ def doctor(context: typer.Context, as_json: JsonOption = False) -> int:
     checks = examine(home_of(context))
     print_rows([asdict(check) for check in checks], ["status", "check", "detail", "hint"], as_json=as_json)
     return EXIT_CODES["corrupt"] if any(check.status == "fail" for check in checks) else 0
-
-
-@app.command()
-def demo(
-    directory: Annotated[Path, typer.Option("--dir", help="Where to put it; made anew.")] = Path("holdfast-demo"),
-    as_json: JsonOption = False,
-) -> int:
-    """Back a machine up four times, restore a synthetic full, and compare every byte."""
-    return run_demo(directory.absolute(), as_json=as_json)

@@ -13,6 +13,7 @@ import pytest
 from adapters.qemu.snapshot import QemuSnapshot
 from catalog.domain import events as ev
 from tests.ingest.conftest import StartVm
+from tests.support.guest_agent_simulator import GuestAgentSimulator
 from tests.support.lab import MIB, Lab
 from tests.support.qemu_vm import QemuVm, VmDisk
 
@@ -59,6 +60,21 @@ def test_an_incremental_reads_the_change_only(short_lab: Lab, vm: QemuVm) -> Non
     (disk,) = _backup(short_lab)["disks"]  # type: ignore[misc]  # JSON
     assert 0 < disk["read_bytes"] <= 2 * 65536
     assert disk["new_chunks"] == 1
+
+
+def test_a_silent_guest_agent_is_a_recorded_fall_back(short_lab: Lab, vm: QemuVm) -> None:
+    """File systems are frozen where there is a guest agent; that they could not be is in the event and said.
+
+    The agent is a simulator: the guest has no file systems.
+    """
+    with GuestAgentSimulator().serving(short_lab.root / "agent") as agent:
+        short_lab.ok("source", "add", "guest", "--kind", "qemu", "--qmp", vm.qmp_path, "--ga", agent)
+        assert short_lab.backup_one(target="guest")["consistency"] == "filesystem"
+    record = short_lab.backup_one(target="guest")
+    created = short_lab.of_type(ev.SnapshotCreated)[-1]
+    assert (record["consistency"], created.consistency) == ("crash", "crash")
+    assert created.fallback_cause
+    assert any(created.fallback_cause in warning for warning in record["warnings"])
 
 
 def test_a_lost_bitmap_is_a_full_with_its_cause(short_lab: Lab, vm: QemuVm) -> None:

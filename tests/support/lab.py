@@ -18,15 +18,24 @@ from catalog.cli.app import run
 from catalog.domain.events import Event, PackSealed
 from catalog.home import Home
 from catalog.log import EventLog
-from ingest.cli import main as _commands
+from ingest.cli.main import register
 from ingest.wiring import InitOptions, Services, init_home, opened
 from storage.packs.format import pack_name
 
 KIB, MIB = 1 << 10, 1 << 20
 CHUNK = 64 * KIB
 REPOSITORY = Path(__file__).parents[2]
-START = "import sys; from ingest.cli import main; sys.stderr.write('ready\\n'); sys.stderr.flush(); main()"
+START = """
+import sys
+from ingest.cli.main import main, register
+register(sys.argv[1:])
+sys.stderr.write("ready\\n")
+sys.stderr.flush()
+main()
+"""
 E = TypeVar("E", bound=Event)
+
+register([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,6 @@ class Answer:
 
 def holdfast(*arguments: str | Path) -> Answer:
     """Run a command line in this process."""
-    assert _commands is not None
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", newline=""), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = run([str(argument) for argument in arguments])

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adapters.port import DiskSnapshot, Extent, MachineFact, Snapshot, SnapshotRequest, Source, Tracked, Untracked
+from adapters.port import (
+    Consistency,
+    DiskSnapshot,
+    Extent,
+    MachineFact,
+    Snapshot,
+    SnapshotRequest,
+    Source,
+    Tracked,
+    Untracked,
+)
 
 
 @dataclass
@@ -57,6 +67,7 @@ class LyingTracking:
     """A source over another that pretends to have bitmaps; `told` gives what it admits to have changed."""
 
     kind = "lying"
+    consistency: Consistency = "crash"
 
     def __init__(self, inner: Source, told: Callable[[], list[Extent]]) -> None:
         self._inner = inner

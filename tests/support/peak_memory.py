@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from catalog.cli.app import run
-from ingest.cli.main import COMMANDS
+from ingest.cli.main import register
 
 
 def peak_kib() -> int:
@@ -20,6 +20,7 @@ def peak_kib() -> int:
 
 
 if __name__ == "__main__":
-    code = run(sys.argv[2:]) if COMMANDS else 1
+    register(sys.argv[2:])
+    code = run(sys.argv[2:])
     Path(sys.argv[1]).write_text(str(peak_kib()))
     sys.exit(code)

@@ -152,10 +152,10 @@ def test_only_some_types_can_be_followed(log: EventLog) -> None:
     log.save(*notes(3))
     log.save(*seen)
     log.save(note(4))
-    assert [recorded.event for recorded in log.follow(only=(SourceAdded,), max_bytes=1)] == seen
+    assert [recorded.event for recorded in log.follow_only((SourceAdded,), max_bytes=1)] == seen
     kinds = (type(note(1)), SourceAdded)
-    assert list(log.follow(only=kinds, max_bytes=1)) == list(log.follow())
-    assert list(log.follow(5, only=kinds)) == []
+    assert list(log.follow_only(kinds, max_bytes=1)) == list(log.follow())
+    assert list(log.follow_only(kinds, 5)) == []
 
 
 def test_a_reader_ahead_of_the_log_is_told(log: EventLog) -> None:

@@ -12,7 +12,8 @@ import pytest
 from catalog.domain.events import BackupStarted, RestorePointVerified
 from catalog.log import EventLog
 from catalog.projections import TABLES, Projector
-from catalog.queries import Index, LogDirectory
+from catalog.queries.directory import LogDirectory
+from catalog.queries.index import Index
 from storage.errors import Invalid, NotFound
 from storage.lake import Lake
 from tests.support.recorded import CHUNK_BYTES, Author, Change, rows_at

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.queries import machine_names, pick_machine, pick_point
+from catalog.queries.names import machine_names, pick_machine, pick_point
 from storage.errors import Invalid, NotFound
 
 
