@@ -4,12 +4,12 @@ UV := $(or $(shell command -v uv),$(CURDIR)/build/uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups holdfast demo --dir build/demo
 
-test: setup-dev tools
+test: setup-dev lake-readers tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -34,6 +34,10 @@ setup: $(UV)
 
 setup-dev: $(UV)
 	$(UV) sync --locked --group dev --quiet
+
+# The official DuckLake extension fits one DuckDB release only, so its readers have their own environment.
+lake-readers: $(UV)
+	UV_PROJECT_ENVIRONMENT=build/lake-readers $(UV) sync --locked --only-group lake-readers --quiet
 
 tools:
 	.ci/tools

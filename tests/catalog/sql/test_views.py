@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from catalog.projections.tables import BY_NAME, TABLES
 from catalog.sql import run_sql
 from catalog.sql.views import SQL_TYPES, VIEWS, create_statements
 from storage.lake import Lake
+from tests.support import lake_readers
 
-OLDEST = Path(__file__).parents[3] / "build/lake-readers/bin/python"
 COUNT = "(SELECT count(*) FROM {})"
 IN_OLDEST = """
 import duckdb, json, sys
@@ -87,13 +86,13 @@ def test_an_older_snapshot_answers_as_it_did(lake: Lake) -> None:
     assert ask(lake, query) == [{"points": 2, "chunks": 49, "verified": 1, "disks": 2}]
 
 
-@pytest.mark.skipif(not OLDEST.exists(), reason="the environment with DuckDB 1.5.5 is not set up")
+@pytest.mark.skipif(lake_readers.missing() is not None, reason=lake_readers.missing() or "")
 def test_the_oldest_duckdb_reads_the_views_too(lake: Lake) -> None:
     """The views' SQL and the Parquet files work on DuckDB 1.5.5."""
     files = {table.name: [str(file.path) for file in lake.plan(table.name)] for table in TABLES}
     query = f"SELECT {', '.join(COUNT.format(view.table) for view in VIEWS)}"
     done = subprocess.run(
-        [OLDEST, "-c", IN_OLDEST],
+        [lake_readers.PYTHON, "-c", IN_OLDEST],
         input=json.dumps([create_statements(files), query]),
         capture_output=True,
         text=True,
