@@ -2,6 +2,7 @@
 # and the system tools when this user may install them.
 UV := $(or $(shell command -v uv),$(CURDIR)/build/uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
 .PHONY: demo test lint bench serve clean setup setup-dev lake-readers tools

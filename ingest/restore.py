@@ -23,6 +23,7 @@ from catalog.resolve.resolver import Resolver
 from ingest.export import serving
 from ingest.pointdisk import PointDisk
 from ingest.progress import Progress
+from ingest.rawfile import RawFile
 from storage.chunks.store import ChunkStore
 from storage.errors import Conflict, HoldfastError, Limit, Unavailable
 from storage.files import fsync_directory
@@ -75,20 +76,12 @@ class DiskRestore:
         return RestoredDisk(target, "raw", point.size_bytes, data_bytes, tuple(damage.ranges))
 
     def _write_raw(self, point: DiskPoint, path: Path, damage: _Damage) -> int:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(handle, point.size_bytes)
-            data_bytes = self._fill(point, handle, damage)
-        finally:
-            os.close(handle)
-        return data_bytes
+        with RawFile.created(path, point.size_bytes) as image:
+            return self._fill(point, image, damage)
 
-    def _fill(self, point: DiskPoint, handle: int, damage: _Damage) -> int:
+    def _fill(self, point: DiskPoint, image: RawFile, damage: _Damage) -> int:
         def write(block: int, data: memoryview) -> None:
-            offset = block * point.chunk_bytes
-            while data:
-                done = os.pwrite(handle, data, offset)
-                data, offset = data[done:], offset + done
+            image.write(block * point.chunk_bytes, data)
 
         on_bad = damage.note if self._salvage else None
         data_bytes = 0

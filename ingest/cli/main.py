@@ -6,6 +6,7 @@ take longer to load than most commands run; help and mistakes see them all.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def _without_home(arguments: Sequence[str]) -> Sequence[str]:
 def main() -> None:
     """Run the command line of this process. SIGTERM unwinds as SIGINT does: files half written are removed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # No linear algebra is done here: its threads would only spin at start-up.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = sys.argv[1:]
     register(arguments)
     sys.exit(run(arguments))

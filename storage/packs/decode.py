@@ -5,6 +5,8 @@ A Decoder belongs to one thread: its buffers and zstd context are reused. It ret
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import zstandard
 from blake3 import blake3
@@ -28,7 +30,8 @@ class Decoder:
     def __init__(self, digest_key: bytes, chunk_bytes: int = MAX_CHUNK_BYTES) -> None:
         self._digest_key = digest_key
         self._payload = np.empty(chunk_bytes, np.uint8).data
-        self._plain = np.empty(chunk_bytes, np.uint8).data
+        # Page-aligned, so that a sink can hand it to a disk as it is.
+        self._plain = memoryview(mmap.mmap(-1, chunk_bytes))
         self._zstd = zstandard.ZstdDecompressor()
 
     def decode(self, seal: Seal, record: memoryview, digest: bytes, name: str) -> memoryview:
