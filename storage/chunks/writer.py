@@ -57,13 +57,15 @@ class ChunkWriter:
         self._store = store
         self.interrupted = False
         self._busy = False
-        blocks = max(1, min(UNIT_BYTES, BUFFER_BUDGET_BYTES // (2 * store.workers + 2)) // store.chunk_bytes)
+        # One thread more than cores: the packer and the disk hold one of them back now and then.
+        threads = store.workers + 1
+        blocks = max(1, min(UNIT_BYTES, BUFFER_BUDGET_BYTES // (2 * threads + 2)) // store.chunk_bytes)
         self._unit_blocks = blocks
         unit_bytes = blocks * store.chunk_bytes
-        count = max(store.workers + 1, min(2 * store.workers + 2, BUFFER_BUDGET_BYTES // unit_bytes))
+        count = max(threads + 1, min(2 * threads + 2, BUFFER_BUDGET_BYTES // unit_bytes))
         self._buffers = Buffers(count, unit_bytes)
         self._pack_buffers = Buffers(2, store.pack_bytes)
-        self._pool = ThreadPoolExecutor(store.workers, "holdfast-chunk")
+        self._pool = ThreadPoolExecutor(threads, "holdfast-chunk")
         self._sealer = ThreadPoolExecutor(1, "holdfast-seal")
 
     def __enter__(self) -> Self:

@@ -157,7 +157,7 @@ def _rate(taken: list[float]) -> float:
 
 
 def _zstd_alone(disk: Path) -> None:
-    """Read the disk and compress its chunks, in threads, and drop the results."""
+    """Read the disk and compress its chunks, in as many threads as a backup has, and drop the results."""
     thread = local()
 
     def compress(offset: int) -> None:
@@ -169,7 +169,7 @@ def _zstd_alone(disk: Path) -> None:
 
     descriptor = os.open(disk, os.O_RDONLY)
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(THREADS + 1) as pool:
             list(pool.map(compress, range(0, DATA_BYTES, GROUP_BYTES)))
     finally:
         os.close(descriptor)

@@ -34,7 +34,7 @@ MIB = 1 << 20
 CHUNK_BYTES = 256 << 10
 DATA_BYTES = 768 * MIB
 RANDOM_SHARE = 8
-ROUNDS = 3
+ROUNDS = 5
 REPOSITORY = UUID(int=1)
 
 
@@ -116,7 +116,7 @@ def full_backup(path: Path, home: Path) -> tuple[tuple[float, float], ChunkStore
 
 def measure_backup(path: Path, scratch: Path) -> list[Figure]:
     """Interleave zstd alone, full backup and content verify; packs are read once before, as they are not cached."""
-    threads = os.cpu_count() or 1
+    threads = (os.cpu_count() or 1) + 1
     alone, backup, verify = [], [], []
     for number in range(ROUNDS):
         home = scratch / f"round-{number}"
