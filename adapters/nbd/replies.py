@@ -7,6 +7,7 @@ reply describes each requested byte exactly once, and nothing else; a breach rai
 from __future__ import annotations
 
 import bisect
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceLimit, SourceUnavailable
@@ -15,7 +16,7 @@ from adapters.nbd.handshake import broken
 from adapters.nbd.wire import Wire, receive
 
 
-class Pending:
+class Pending(ABC):
     """One request in flight. `done` turns true once, after the last byte for it was received."""
 
     command: ClassVar[int]
@@ -27,17 +28,17 @@ class Pending:
         self.done = False
         self.error: AdapterError | None = None
 
+    @abstractmethod
     def simple(self, wire: Wire) -> None:
         """Receive what follows a simple reply without error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chunk(self, kind: int, length: int, wire: Wire) -> None:
         """Receive the payload of a chunk that is no error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self) -> None:
         """Check that a reply without error answered the whole request."""
-        raise NotImplementedError
 
     def fail(self, error: AdapterError) -> None:
         """Keep the first error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -115,3 +115,17 @@ def replace_object(objects: MemoryObjects, name: str, content: bytes) -> None:
     """Change an object behind everybody's back."""
     objects.delete(name)
     objects.put(name, memoryview(content))
+
+
+def collect(into: list[Written], rows: Iterator[Written]) -> None:
+    """Keep what comes, also when the iteration fails."""
+    for written in rows:
+        into.append(written)
+
+
+def data(blocks: int, seed: int = 0) -> bytearray:
+    """Blocks that are all different, compressible and not."""
+    content = bytearray()
+    for block in range(blocks):
+        content += noise(CHUNK, 1000 * seed + block) if block % 2 else noise(16, 1000 * seed + block) * (CHUNK // 16)
+    return content
