@@ -1,7 +1,7 @@
 """Our mark: the names of everything we create in a QEMU and in the scratch directory.
 
-Pure. Whatever carries the mark is ours to remove, nothing else is. QEMU limits node names to 31 bytes, so
-only bitmaps, which outlive a run, carry the run's label.
+Pure; imports `adapters.errors` and a constant of `adapters.nbd`. Whatever carries the mark is ours to remove, nothing
+else is. QEMU limits node names to 31 bytes, so only bitmaps, which outlive a run, carry the run's label.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.errors import SourceInvalid
+from adapters.nbd.wire import MAX_UNIX_PATH
 
 MARK = "holdfast-"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -20,10 +21,15 @@ _NONCE_BYTES = 6
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one source keeps scratch files and its NBD socket."""
+    """Where one source keeps scratch files and its NBD socket.
+
+    `sockets` takes the socket when the path of `directory` is too long for one: where the QMP socket is, both QEMU
+    and we can reach it.
+    """
 
     directory: Path
     source: str
+    sockets: Path
 
     @property
     def _prefix(self) -> str:
@@ -32,7 +38,10 @@ class Place:
     @property
     def nbd_socket(self) -> Path:
         """The socket of the NBD server while it is ours."""
-        return self.directory / f"{self._prefix}.nbd"
+        own = self.directory / f"{self._prefix}.nbd"
+        if len(str(own).encode()) <= MAX_UNIX_PATH:
+            return own
+        return self.sockets / f"{MARK}{hashlib.sha256(str(own).encode()).hexdigest()[:12]}.nbd"
 
     @property
     def freeze_note(self) -> Path:

@@ -47,10 +47,10 @@ def start_server(qmp: Qmp, place: Place) -> None:
     path = place.nbd_socket
     if len(str(path).encode()) > MAX_UNIX_PATH:
         raise SourceInvalid(
-            "The scratch directory's path is too long for a unix socket",
-            code="scratch-path-long",
+            "No path for a unix socket is short enough",
+            code="socket-path-long",
             why=f"{path} has more than {MAX_UNIX_PATH} bytes",
-            hint="Choose a scratch directory with a shorter path.",
+            hint="Put the QMP socket into a directory with a shorter path.",
         )
     qmp.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": str(path)}}})
 

@@ -45,7 +45,7 @@ _WORDS: tuple[tuple[str, type[AdapterError], str, str], ...] = (
         "QEMU must see the scratch directory under the same path as we do.",
     ),
     ("No space left", SourceLimit, "scratch-full", "Free space in the scratch directory, or choose another one."),
-    ("UNIX socket path", SourceInvalid, "scratch-path-long", "Choose a scratch directory with a shorter path."),
+    ("UNIX socket path", SourceInvalid, "socket-path-long", "Put the QMP socket into a directory with a shorter path."),
     ("Input/output error", SourceUnavailable, "qemu-io-error", ""),
 )
 

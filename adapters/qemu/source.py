@@ -48,7 +48,7 @@ class QemuSource:
     ) -> None:
         self._name = name
         self._path = qmp
-        self._place = Place(scratch_dir.absolute(), name)
+        self._place = Place(scratch_dir.absolute(), name, qmp.absolute().parent)
         self._agent = guest_agent
         self._reserve_bytes = scratch_reserve_bytes
         self._random_bytes = random_bytes

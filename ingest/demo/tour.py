@@ -5,6 +5,7 @@ Imports `ingest`. It uses the same flows as the commands it names.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -196,7 +197,7 @@ def _ask(tour: Tour, services: Services) -> None:
 
 
 def _next(tour: Tour, home: Home) -> None:
-    run = f"uv run holdfast --home {home.root}"
+    run = f"{os.path.relpath(sys.argv[0])} --home {os.path.relpath(home.root)}"
     tour.say()
     tour.say("Every byte was equal. Try next:")
     tour.say(f"  {run} points")

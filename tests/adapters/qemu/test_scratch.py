@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.qemu.guard import free_bytes
+from adapters.qemu.marks import Place
+from adapters.qemu.parts import start_server
 from adapters.qemu.views import Job
 from tests.adapters.qemu.conftest import MakeSource, StartVm
 from tests.adapters.qemu.test_conformance import QemuHarness
@@ -129,13 +132,28 @@ def test_too_little_scratch_is_refused_before_anything(start_vm: StartVm, source
 
 
 def test_a_scratch_path_too_long_for_a_socket(start_vm: StartVm, source_of: MakeSource) -> None:
-    """A path that no socket can have is refused with what to do, and nothing is left behind."""
+    """With a scratch path that no socket can have, the socket is beside QMP's, and it goes like everything else."""
     vm = start_vm(VmDisk("vd0"))
+    vm.write("vd0", MIB, b"content" * 1000)
     source = source_of(vm, scratch=vm.directory / ("long" * 25))
-    with pytest.raises(SourceInvalid) as caught:
-        freeze(source, {"vd0": None})
-    assert caught.value.code == "scratch-path-long"
+    snapshot = freeze(source, {"vd0": None})
+    assert list(vm.directory.glob("holdfast-*.nbd"))
+    with closing(snapshot.disks["vd0"].open()) as reader:
+        buffer = bytearray(7000)
+        reader.pread_into(MIB, memoryview(buffer))
+    assert bytes(buffer) == b"content" * 1000
+    snapshot.release(committed=False)
+    assert not list(vm.directory.glob("holdfast-*.nbd"))
     assert not our_bitmaps(vm, "vd0")
+
+
+def test_no_path_short_enough_for_a_socket(start_vm: StartVm) -> None:
+    """Where neither directory can hold a socket, that is what we say, before QEMU is asked."""
+    vm = start_vm(VmDisk("vd0"))
+    far = vm.directory / ("long" * 25)
+    with pytest.raises(SourceInvalid) as caught:
+        start_server(vm.control, Place(far, "vm", far))
+    assert caught.value.code == "socket-path-long"
 
 
 def test_a_scratch_directory_that_qemu_may_not_use(start_vm: StartVm, source_of: MakeSource) -> None:
