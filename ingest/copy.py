@@ -122,11 +122,20 @@ class DiskCopy:
         self._zeros: list[tuple[int, int]] = []
 
     def run(
-        self, writer: ChunkWriter, reader: BlockReader, extents: Iterable[Extent], baseline: Baseline | None
+        self,
+        writer: ChunkWriter,
+        reader: BlockReader,
+        extents: Iterable[Extent],
+        baseline: Baseline | None,
+        *,
+        tracked: bool,
     ) -> Totals:
-        """Copy what `extents` touch. With a baseline, blocks equal to it leave no row."""
+        """Copy what `extents` touch. With a baseline, blocks equal to it leave no row.
+
+        `tracked` extents are changes, and a change to zero is one; else they are the whole disk.
+        """
         totals = self._recorder.totals
-        runs = self._to_read(extents, reader.size_bytes, baseline)
+        runs = self._to_read(self._observe(extents, tracked, baseline is None), reader.size_bytes, baseline)
         written = writer.write(reader, runs, baseline=baseline, progress=self._progress, stop=self._stop)
         for piece in written:
             self._flush_small()
@@ -146,8 +155,7 @@ class DiskCopy:
     def _to_read(
         self, extents: Iterable[Extent], size_bytes: int, baseline: Baseline | None
     ) -> Iterator[tuple[int, int]]:
-        observed = self._observe(extents, count=baseline is None)
-        for run in block_runs(observed, size_bytes=size_bytes, chunk_bytes=self._chunk_bytes):
+        for run in block_runs(extents, size_bytes=size_bytes, chunk_bytes=self._chunk_bytes):
             if not run.zero:
                 yield run.first, run.count
             elif baseline is None:
@@ -155,12 +163,12 @@ class DiskCopy:
             else:
                 self._newly_zero(run, baseline)
 
-    def _observe(self, extents: Iterable[Extent], *, count: bool) -> Iterator[Extent]:
+    def _observe(self, extents: Iterable[Extent], zeros_count: bool, data_counts: bool) -> Iterator[Extent]:
         for extent in extents:
             self._extents.append(extent)
             if len(self._extents) >= BATCH_ROWS:
                 self._flush_small()
-            if count and not extent.zero:
+            if zeros_count if extent.zero else data_counts:
                 self._recorder.totals.changed_bytes += extent.length
             yield extent
 

@@ -103,7 +103,8 @@ class DiskRun:
         extents, baseline = self._extents(plan, reader)
         self._progress.disk(self._frozen.fact.label, reader.size_bytes)
         with self._services.store.writer() as writer:
-            return copy.run(writer, reader, extents, baseline)
+            tracked = isinstance(plan, Incremental) and plan.tracked
+            return copy.run(writer, reader, extents, baseline, tracked=tracked)
 
     def _extents(self, plan: Plan, reader: BlockReader) -> tuple[Iterable[Extent], PointBaseline | None]:
         if isinstance(plan, Incremental) and plan.tracked:

@@ -62,6 +62,14 @@ def test_an_incremental_reads_the_change_only(short_lab: Lab, vm: QemuVm) -> Non
     assert disk["new_chunks"] == 1
 
 
+def test_a_discard_is_a_change(short_lab: Lab, vm: QemuVm) -> None:
+    """What the guest discarded counts as changed, though nothing of it is read."""
+    _backup(short_lab)
+    vm.discard("disk0", 4 * MIB, 2 * MIB)
+    (disk,) = _backup(short_lab)["disks"]  # type: ignore[misc]  # JSON
+    assert (disk["changed_bytes"], disk["read_bytes"], disk["new_chunks"]) == (2 * MIB, 0, 0)
+
+
 def test_a_silent_guest_agent_is_a_recorded_fall_back(short_lab: Lab, vm: QemuVm) -> None:
     """File systems are frozen where there is a guest agent; that they could not be is in the event and said.
 
