@@ -161,7 +161,10 @@ class ChunkIndex:
             runs = [run for run in runs if run not in small] + [merge(small, self.staging)]
         names = [run_name(run.body_hash) for run in runs]
         for name in names:
-            if not (self._folder / name).exists():
+            # A name is its content's: a staged run that is there already is the same one.
+            if (self._folder / name).exists():
+                (self.staging / name).unlink(missing_ok=True)
+            else:
                 os.rename(self.staging / name, self._folder / name)
         fsync_directory(self._folder)
         lines = [_TITLE, *(run.body_hash.hex() for run in runs)]

@@ -200,3 +200,13 @@ def test_a_rebuild_in_many_runs_is_complete(
     assert store.rebuild_index().entries == 60
     assert new_chunks(make_store(objects, tmp_path)) == 0
     assert list((tmp_path / ".partial").iterdir()) == []
+
+
+def test_a_rebuild_of_what_is_there_leaves_nothing_behind(objects: MemoryObjects, tmp_path: Path) -> None:
+    """A rebuild that comes to the very runs the index has keeps them, and no staged copy."""
+    store = make_store(objects, tmp_path)
+    back_up(store, CONTENT)
+    for _ in range(2):
+        assert store.rebuild_index().entries == 60
+        assert list((tmp_path / ".partial").iterdir()) == []
+    assert new_chunks(make_store(objects, tmp_path)) == 0
