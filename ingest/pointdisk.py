@@ -58,7 +58,8 @@ class PointDisk:
         except HoldfastError as error:
             self._failure = self._failure or error
             raise
-        self.served_bytes += length
+        with self._lock:
+            self.served_bytes += length
         return data
 
     def _pread(self, offset: int, length: int) -> bytes:

@@ -72,7 +72,7 @@ class DiskRestore:
         damage = _Damage(point)
         with _appearing(target, force=self._force) as partial:
             data_bytes = self._write_raw(point, partial, damage)
-        damage.report_beside(target)
+            damage.report_beside(target)  # before the image has its name: its zeros are never without their list
         return RestoredDisk(target, "raw", point.size_bytes, data_bytes, tuple(damage.ranges))
 
     def _write_raw(self, point: DiskPoint, path: Path, damage: _Damage) -> int:

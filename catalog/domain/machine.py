@@ -110,11 +110,6 @@ class MachineState:
             raise NotFound(f"{self.name} has no restore point {restore_point_id}", code="restore-point-unknown")
         return point
 
-    def last_point(self, disk_id: UUID) -> DiskPoint | None:
-        """A disk's newest point, None when it has none."""
-        points = self.points.get(disk_id, ())
-        return points[-1] if points else None
-
     def next_seq(self, disk_id: UUID) -> int:
         """The number that a disk's next point gets; the first is 1."""
         return len(self.points.get(disk_id, ())) + 1

@@ -132,8 +132,8 @@ def test_a_chain_leads_from_the_full(state: MachineState, make: Any) -> None:
     later = state.apply(side)
     assert [point.seq for point in later.chain(DISK, 4)] == [1, 2, 4]
     assert (state.next_seq(DISK), later.next_seq(DISK), later.next_seq(OTHER_DISK)) == (4, 5, 1)
-    assert later.last_point(DISK) == _point(4, 2)
-    assert later.last_point(OTHER_DISK) is None
+    assert later.points[DISK][-1] == _point(4, 2)
+    assert OTHER_DISK not in later.points
     for disk_id, seq in ((DISK, 5), (DISK, 0), (DISK, -1), (OTHER_DISK, 1)):
         with pytest.raises(NotFound) as caught:
             later.chain(disk_id, seq)
