@@ -62,6 +62,21 @@ class Home:
         return self.root / "keys" / "repository.key"
 
     @property
+    def service_key_file(self) -> Path:
+        """What the API signs its cursors with, mode 0600; made when it is first needed."""
+        return self.root / "keys" / "service.key"
+
+    @property
+    def ledger_key_file(self) -> Path:
+        """The private key that signs checkpoints, mode 0600; made when it is first needed."""
+        return self.root / "keys" / "ledger.key"
+
+    @property
+    def ledger_dir(self) -> Path:
+        """Hashes of the ledger's tree, rebuildable from the events."""
+        return self.root / "index" / "ledger"
+
+    @property
     def event_file(self) -> Path:
         """The event log."""
         return self.root / "events.sqlite"

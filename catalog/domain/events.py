@@ -92,7 +92,12 @@ class MachineSeen(Event, frozen=True, kw_only=True):
 
 
 class RestorePointCommitted(Event, frozen=True, kw_only=True):
-    """A restore point exists from here on. `of_restore_point`: the point a synthetic full was resolved from."""
+    """A restore point exists from here on. `of_restore_point`: the point a synthetic full was resolved from.
+
+    `taken_at` is when the source claims that its data is from; a claim, which never orders or covers anything.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     restore_point_id: UUID
     run_id: UUID
@@ -104,6 +109,17 @@ class RestorePointCommitted(Event, frozen=True, kw_only=True):
     disks: tuple[DiskPoint, ...]
     left_out: tuple[DiskLeftOut, ...] = ()
     of_restore_point: UUID | None = None
+    taken_at: datetime | None = None
+
+
+class RestorePointDeleted(Event, frozen=True, kw_only=True):
+    """A restore point is withdrawn, and this is its tombstone. `kept_for`: points that still build on its rows."""
+
+    restore_point_id: UUID
+    actor: str
+    rule: str
+    reason: str
+    kept_for: tuple[UUID, ...] = ()
 
 
 class RunOpened(Event, frozen=True, kw_only=True):
@@ -327,43 +343,3 @@ class ExportStopped(Event, frozen=True, kw_only=True):
     restore_point_id: UUID
     disk_id: UUID
     read_bytes: int
-
-
-EVENTS: tuple[type[Event], ...] = (
-    RepositoryInitialised,
-    PackDamaged,
-    PackSealed,
-    SourceAdded,
-    SourceRemoved,
-    MachineSeen,
-    RestorePointCommitted,
-    RunOpened,
-    RunClosed,
-    BackupStarted,
-    SnapshotRequested,
-    SnapshotCreated,
-    DiskPlanned,
-    DiskSealed,
-    ChangeTrackingDistrusted,
-    SnapshotReleaseRequested,
-    SnapshotReleased,
-    SnapshotReleaseFailed,
-    LeftoverCleaned,
-    BackupCompleted,
-    BackupFailed,
-    BackupInterrupted,
-    ExtentsRecorded,
-    ChunksRecorded,
-    ZerosRecorded,
-    RestorePointVerified,
-    RestoreStarted,
-    RestoreCompleted,
-    RestoreFailed,
-    ExportStarted,
-    ExportStopped,
-)
-
-
-def topic_of(event: type[Event]) -> str:
-    """The stable name under which an event type is stored, such as `PackSealed/1`."""
-    return f"{event.__name__}/{event.SCHEMA}"

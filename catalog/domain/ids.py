@@ -36,6 +36,21 @@ def batch_stream(run: UUID, disk: UUID) -> UUID:
     return uuid5(run, f"disk:{disk}")
 
 
+def ledger_stream(repository_id: UUID) -> UUID:
+    """The stream of the ledger's own history."""
+    return uuid5(repository_id, "ledger")
+
+
+def access_stream(repository_id: UUID, process: UUID) -> UUID:
+    """The stream of the accesses that one process answers."""
+    return uuid5(repository_id, f"access:{process}")
+
+
+def task_id(repository_id: UUID, caller: str, key: str) -> UUID:
+    """The task that a caller's idempotency key names."""
+    return uuid5(repository_id, f"task:{caller}:{key}")
+
+
 def part_of(disk: UUID) -> int:
     """The partition, 0 to 63, that holds all rows of a disk."""
     return crc32(disk.bytes) % PARTS

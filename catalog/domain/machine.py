@@ -12,7 +12,14 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from catalog.domain.events import Event, MachineSeen, RestorePointCommitted, RunClosed, RunOpened
+from catalog.domain.events import (
+    Event,
+    MachineSeen,
+    RestorePointCommitted,
+    RestorePointDeleted,
+    RunClosed,
+    RunOpened,
+)
 from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen, Result
 from catalog.domain.folding import check_next, fold_stream, unexpected
 from storage.errors import Conflict, NotFound
@@ -34,6 +41,7 @@ class RestorePoint:
     disks: tuple[DiskPoint, ...]
     left_out: tuple[DiskLeftOut, ...]
     of_restore_point: UUID | None
+    taken_at: datetime | None = None
 
     @classmethod
     def of(cls, event: RestorePointCommitted) -> RestorePoint:
@@ -51,6 +59,7 @@ class RestorePoint:
             disks=event.disks,
             left_out=event.left_out,
             of_restore_point=event.of_restore_point,
+            taken_at=event.taken_at,
         )
 
 
@@ -58,6 +67,7 @@ class RestorePoint:
 class MachineState:
     """One machine. `committed` holds its restore points in order, `points` each disk's points by ascending seq.
 
+    `deleted` has the tombstones of points that were withdrawn: those are not in `committed`, their disk points stay.
     `bases` has the point that each disk's base token belongs to, `open_runs` the label of each run that is open.
     """
 
@@ -69,6 +79,7 @@ class MachineState:
     name: str
     disks: tuple[DiskSeen, ...]
     committed: Mapping[UUID, RestorePoint] = field(default_factory=dict)
+    deleted: Mapping[UUID, RestorePointDeleted] = field(default_factory=dict)
     points: Mapping[UUID, tuple[DiskPoint, ...]] = field(default_factory=dict)
     bases: Mapping[UUID, DiskPoint] = field(default_factory=dict)
     open_runs: Mapping[UUID, str] = field(default_factory=dict)
@@ -106,8 +117,21 @@ class MachineState:
     def restore_point(self, restore_point_id: UUID) -> RestorePoint:
         """One restore point; NotFound."""
         point = self.committed.get(restore_point_id)
+        if (tombstone := self.deleted.get(restore_point_id)) is not None:
+            raise NotFound(
+                f"restore point {restore_point_id} of {self.name} was deleted",
+                code="restore-point-deleted",
+                why=f"by {tombstone.actor} at {tombstone.recorded_at:%Y-%m-%dT%H:%M:%SZ} ({tombstone.rule}: {tombstone.reason})",
+            )
         if point is None:
             raise NotFound(f"{self.name} has no restore point {restore_point_id}", code="restore-point-unknown")
+        return point
+
+    def restore_point_to_delete(self, restore_point_id: UUID) -> RestorePoint:
+        """A restore point that may be withdrawn; Conflict when it is not there or was withdrawn already."""
+        point = self.committed.get(restore_point_id)
+        if point is None:
+            raise Conflict(f"{self.name} holds no restore point {restore_point_id}", code="restore-point-gone")
         return point
 
     def next_seq(self, disk_id: UUID) -> int:
@@ -158,7 +182,7 @@ def _run_closed(state: MachineState, event: RunClosed) -> MachineState:
 
 
 def _committed(state: MachineState, event: RestorePointCommitted) -> MachineState:
-    if event.restore_point_id in state.committed:
+    if event.restore_point_id in state.committed or event.restore_point_id in state.deleted:
         raise Conflict(f"restore point {event.restore_point_id} exists", code="restore-point-exists")
     if event.origin == "backup" and event.run_id not in state.open_runs:
         raise Conflict(f"run {event.run_id} is not open", code="run-not-open")
@@ -172,6 +196,12 @@ def _committed(state: MachineState, event: RestorePointCommitted) -> MachineStat
             bases[disk.disk_id] = disk
     committed = {**state.committed, event.restore_point_id: RestorePoint.of(event)}
     return replace(state, committed=committed, points=points, bases=bases)
+
+
+def _deleted(state: MachineState, event: RestorePointDeleted) -> MachineState:
+    state.restore_point_to_delete(event.restore_point_id)
+    committed = {point_id: point for point_id, point in state.committed.items() if point_id != event.restore_point_id}
+    return replace(state, committed=committed, deleted={**state.deleted, event.restore_point_id: event})
 
 
 def _replaced(state: MachineState, event: RestorePointCommitted) -> tuple[DiskPoint, ...]:
@@ -202,4 +232,5 @@ STEPS: Mapping[type[Event], Callable[[MachineState, Any], MachineState]] = {
     RunOpened: _run_opened,
     RunClosed: _run_closed,
     RestorePointCommitted: _committed,
+    RestorePointDeleted: _deleted,
 }

@@ -14,7 +14,8 @@ import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 
-from catalog.domain.events import EVENTS, Event, topic_of
+from catalog.domain.events import Event
+from catalog.domain.topics import EVENTS, topic_of
 from catalog.log.framing import Framing
 from catalog.log.upcasts import UPCASTS, Upcast, upcast
 from storage.errors import Corrupt, Invalid

@@ -19,7 +19,9 @@ class Upcast:
     change: Callable[[Fields], Fields]
 
 
-UPCASTS: Mapping[str, Upcast] = {}
+UPCASTS: Mapping[str, Upcast] = {
+    "RestorePointCommitted/1": Upcast("RestorePointCommitted/2", lambda fields: {**fields, "taken_at": None}),
+}
 
 
 def upcast(topic: str, fields: Fields, upcasts: Mapping[str, Upcast] = UPCASTS) -> tuple[str, Fields]:

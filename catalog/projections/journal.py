@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 
 from catalog.domain import events
-from catalog.domain.events import Batch, DiskSealed, Event, topic_of
+from catalog.domain.events import Batch, DiskSealed, Event
+from catalog.domain.topics import topic_of
 
 Row = dict[str, object]
 
@@ -32,7 +33,11 @@ IN_MACHINE_STREAMS: tuple[type[Event], ...] = (
     events.RunOpened,
     events.RunClosed,
     events.RestorePointCommitted,
+    events.RestorePointDeleted,
 )
+
+LEFT_OUT = ("originator_id", "originator_version", "recorded_at", "batch", "digest")
+"""What every row has, the rows of batches, and the digests by which tokens are known."""
 
 
 def entry(event: Event, position: int, state_bytes: int) -> Iterator[tuple[str, Row]]:
@@ -56,9 +61,9 @@ def entry(event: Event, position: int, state_bytes: int) -> Iterator[tuple[str, 
 
 
 def body(event: Event) -> str:
-    """The event's fields as JSON, without the three that every row has and without a batch's rows."""
+    """The event's fields as JSON, without those in LEFT_OUT."""
     fields = msgspec.structs.asdict(event)
-    for name in ("originator_id", "originator_version", "recorded_at", "batch"):
+    for name in LEFT_OUT:
         fields.pop(name, None)
     return msgspec.json.encode(_plain(msgspec.to_builtins(fields, builtin_types=(bytes,)))).decode()
 

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from catalog.domain import access, ledger, requests
 from catalog.domain import events as ev
-from catalog.domain.events import Event, topic_of
+from catalog.domain.events import Event
+from catalog.domain.topics import topic_of
 from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen
 from catalog.log.mapper import MsgpackMapper
 from tests.support.golden_batches import golden_batch
@@ -72,6 +76,7 @@ DISK_POINT = DiskPoint(
     merkle_root=bytes(range(32)),
     base_token="holdfast-base-7",
 )
+ASKED: dict[str, Any] = {"requested_by": "ada", "idempotency_key": "monday-1"}
 IN_TASK: dict[str, Any] = {"machine_id": MACHINE, "restore_point_id": POINT, "disk_id": DISK}
 
 
@@ -135,6 +140,15 @@ EXAMPLES: tuple[Event, ...] = (
         disks=(DISK_POINT,),
         left_out=(DiskLeftOut(disk_id=RUN, label="vdb", reason="physical mapping", way_out="use an agent"),),
         of_restore_point=None,
+        taken_at=AT,
+    ),
+    ev.RestorePointDeleted(
+        **_at(MACHINE, 11),
+        restore_point_id=POINT,
+        actor="ada",
+        rule="manual",
+        reason="holds a key that leaked",
+        kept_for=(SOURCE,),
     ),
     ev.RunOpened(**_at(MACHINE, 8), run_id=RUN, label=LABEL),
     ev.RunClosed(**_at(MACHINE, 10), run_id=RUN, outcome="completed"),
@@ -185,7 +199,53 @@ EXAMPLES: tuple[Event, ...] = (
     ev.RestoreFailed(**_at(TASK, 2), **IN_TASK, kind="limit", code="disk-full", why="no space left"),
     ev.ExportStarted(**_at(TASK, 1), **IN_TASK, address="127.0.0.1:10809"),
     ev.ExportStopped(**_at(TASK, 2), **IN_TASK, read_bytes=4096),
+    requests.BackupRequested(**_at(TASK, 1), **ASKED, source="lab", machine_id=MACHINE, full=True),
+    requests.SyntheticRequested(**_at(TASK, 1), **ASKED, machine_id=MACHINE, restore_point_id=POINT),
+    requests.RestoreRequested(**_at(TASK, 1), **ASKED, **IN_TASK, format="qcow2", to="db/monday.qcow2"),
+    requests.VerificationRequested(
+        **_at(TASK, 1), **ASKED, machine_id=MACHINE, restore_point_id=POINT, level="content"
+    ),
+    requests.TaskStarted(**_at(TASK, 2), worker="backup1:4711", attempt=1),
+    requests.TaskProgressed(**_at(TASK, 3), what="db é 1: vda", done_bytes=1 << 30, total_bytes=1 << 40),
+    requests.TaskSucceeded(**_at(TASK, 4), restore_points=(POINT,), partial=True, detail="vdb was left out"),
+    requests.TaskFailed(**_at(TASK, 4), kind="unavailable", code="connection-lost", why="no answer"),
+    requests.TaskCancelRequested(**_at(TASK, 3), requested_by="ada"),
+    requests.TaskCancelled(**_at(TASK, 4)),
+    access.TokenCreated(
+        **_at(TASK, 1),
+        name="grafana",
+        role="auditor",
+        machines=("lab/db*",),
+        digest=bytes(range(32)),
+        created_by="ada",
+        expires_at=AT,
+    ),
+    access.TokenRevoked(**_at(TASK, 2), revoked_by="ada"),
+    access.AccessRecorded(
+        **_at(TASK, 1),
+        caller="grafana",
+        caller_kind="token",
+        role="auditor",
+        operation="query_sql",
+        target="/v1/sql",
+        detail="SELECT 1",
+        address="192.0.2.7",
+        status=200,
+    ),
+    ledger.LedgerPlaceAdded(**_at(SOURCE, 1), name="vault", kind="directory", settings={"path": "/mnt/worm"}),
+    ledger.LedgerPlaceRemoved(**_at(SOURCE, 2), name="vault"),
+    ledger.CheckpointPublished(
+        **_at(SOURCE, 3), size=4711, root=bytes(range(32)), key_id="4f1c2a00", places=("vault",), failed=("mirror",)
+    ),
 )
+OF_OLD_TOPICS: dict[str, Event] = {
+    "RestorePointCommitted/1": next(
+        msgspec.structs.replace(event, taken_at=None)
+        for event in EXAMPLES
+        if isinstance(event, ev.RestorePointCommitted)
+    ),
+}
+"""What the files of older shapes decode to."""
 
 
 def golden_file(topic: str) -> Path:

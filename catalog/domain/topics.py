@@ -1,0 +1,62 @@
+"""Every event type there is, and the stable names under which they are stored. Pure."""
+
+from __future__ import annotations
+
+from catalog.domain import access, events, ledger, requests
+from catalog.domain.events import Event
+
+EVENTS: tuple[type[Event], ...] = (
+    events.RepositoryInitialised,
+    events.PackDamaged,
+    events.PackSealed,
+    events.SourceAdded,
+    events.SourceRemoved,
+    events.MachineSeen,
+    events.RestorePointCommitted,
+    events.RestorePointDeleted,
+    events.RunOpened,
+    events.RunClosed,
+    events.BackupStarted,
+    events.SnapshotRequested,
+    events.SnapshotCreated,
+    events.DiskPlanned,
+    events.DiskSealed,
+    events.ChangeTrackingDistrusted,
+    events.SnapshotReleaseRequested,
+    events.SnapshotReleased,
+    events.SnapshotReleaseFailed,
+    events.LeftoverCleaned,
+    events.BackupCompleted,
+    events.BackupFailed,
+    events.BackupInterrupted,
+    events.ExtentsRecorded,
+    events.ChunksRecorded,
+    events.ZerosRecorded,
+    events.RestorePointVerified,
+    events.RestoreStarted,
+    events.RestoreCompleted,
+    events.RestoreFailed,
+    events.ExportStarted,
+    events.ExportStopped,
+    requests.BackupRequested,
+    requests.SyntheticRequested,
+    requests.RestoreRequested,
+    requests.VerificationRequested,
+    requests.TaskStarted,
+    requests.TaskProgressed,
+    requests.TaskSucceeded,
+    requests.TaskFailed,
+    requests.TaskCancelRequested,
+    requests.TaskCancelled,
+    access.TokenCreated,
+    access.TokenRevoked,
+    access.AccessRecorded,
+    ledger.LedgerPlaceAdded,
+    ledger.LedgerPlaceRemoved,
+    ledger.CheckpointPublished,
+)
+
+
+def topic_of(event: type[Event]) -> str:
+    """The stable name under which an event type is stored, such as `PackSealed/1`."""
+    return f"{event.__name__}/{event.SCHEMA}"
