@@ -121,7 +121,8 @@ class MachineState:
             raise NotFound(
                 f"restore point {restore_point_id} of {self.name} was deleted",
                 code="restore-point-deleted",
-                why=f"by {tombstone.actor} at {tombstone.recorded_at:%Y-%m-%dT%H:%M:%SZ} ({tombstone.rule}: {tombstone.reason})",
+                why=f"by {tombstone.actor} at {tombstone.recorded_at:%Y-%m-%dT%H:%M:%SZ} "
+                f"({tombstone.rule}: {tombstone.reason})",
             )
         if point is None:
             raise NotFound(f"{self.name} has no restore point {restore_point_id}", code="restore-point-unknown")

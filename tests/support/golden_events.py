@@ -18,8 +18,8 @@ import msgspec
 from catalog.domain import access, ledger, requests
 from catalog.domain import events as ev
 from catalog.domain.events import Event
-from catalog.domain.topics import topic_of
 from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen
+from catalog.domain.topics import topic_of
 from catalog.log.mapper import MsgpackMapper
 from tests.support.golden_batches import golden_batch
 
