@@ -17,6 +17,7 @@ from catalog.cli.app import run
 MODULES = {
     "catalog.cli.reads": ("machines", "points", "show", "events"),
     "catalog.cli.sql": ("sql",),
+    "catalog.cli.tables": ("export-tables", "share-lake"),
     "ingest.cli.repository": ("init", "key"),
     "ingest.cli.source": ("source",),
     "ingest.cli.backup": ("backup", "synth"),
