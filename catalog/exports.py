@@ -77,7 +77,7 @@ def export_views(
 
 
 def _chosen(names: Sequence[str]) -> list[View]:
-    known = {view.table: view for view in VIEWS}
+    known = {view.name: view for view in VIEWS}
     for name in names:
         if name not in known:
             raise Invalid(f"there is no view {name}", code="view-unknown", hint=f"one of: {', '.join(known)}")
@@ -101,10 +101,10 @@ def _make_room(folder: Path, *, replace: bool) -> None:
 
 
 def _export(lake: Lake, view: View, folder: Path, position: int) -> ExportedView:
-    path = folder / f"{view.table}.parquet"
+    path = folder / f"{view.name}.parquet"
     partial = path.with_suffix(".partial")
     rows = 0
-    reader = run_sql(lake, f"SELECT * FROM {view.table}", as_of=position)  # noqa: S608 - one of our own names
+    reader = run_sql(lake, f"SELECT * FROM {view.name}", as_of=position)  # noqa: S608 - one of our own names
     with pq.ParquetWriter(partial, reader.schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
@@ -116,7 +116,7 @@ def _export(lake: Lake, view: View, folder: Path, position: int) -> ExportedView
     columns = tuple(
         ExportedColumn(field.name, str(field.type), view.columns.get(field.name, "")) for field in reader.schema
     )
-    return ExportedView(view.table, path.name, rows, path.stat().st_size, digest, view.comment, columns)
+    return ExportedView(view.name, path.name, rows, path.stat().st_size, digest, view.comment, columns)
 
 
 def _publish(path: Path, data: bytes) -> None:

@@ -45,7 +45,7 @@ def sql(
     ],
     answer: Annotated[SqlFormat, typer.Option("--format", help="How to answer.")] = SqlFormat.TABLE,
     memory: Annotated[str, typer.Option(help="How much memory the query may use.")] = "1GB",
-    as_of: Annotated[int | None, typer.Option(metavar="SNAPSHOT", help="Ask an earlier snapshot of the index.")] = None,
+    as_of: Annotated[int | None, typer.Option(metavar="POSITION", help="Ask as of an earlier log position.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the index in SQL."""

@@ -1,4 +1,4 @@
-"""Rows of `restore_points`, `disk_points` and `verifications`. Pure: one event in, rows out."""
+"""Rows of `restore_points`, `disk_points`, `deletions` and `verifications`. Pure: one event in, rows out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from catalog.domain import ids
-from catalog.domain.events import RestorePointCommitted, RestorePointVerified
+from catalog.domain.events import RestorePointCommitted, RestorePointDeleted, RestorePointVerified
 from catalog.domain.facts import DiskPoint
 
 Row = dict[str, object]
@@ -36,10 +36,29 @@ def committed(event: RestorePointCommitted, position: int) -> Iterator[tuple[str
             "size_bytes": sum(disk.size_bytes for disk in event.disks),
             "changed_bytes": sum(disk.changed_bytes for disk in event.disks),
             "stored_bytes": sum(disk.stored_bytes for disk in event.disks),
+            "left_out_disks": msgspec.json.encode([disk.label for disk in event.left_out]).decode(),
+            "taken_at": event.taken_at,
         },
     )
     for disk in event.disks:
         yield "disk_points", common | _disk(disk)
+
+
+def deleted(event: RestorePointDeleted, position: int) -> Iterator[tuple[str, Row]]:
+    """The restore point's tombstone; its rows stay, for later points build on them."""
+    yield (
+        "deletions",
+        {
+            "restore_point_id": str(event.restore_point_id),
+            "machine_id": str(event.originator_id),
+            "actor": event.actor,
+            "rule": event.rule,
+            "reason": event.reason,
+            "kept_for": len(event.kept_for),
+            "recorded_at": event.recorded_at,
+            "position": position,
+        },
+    )
 
 
 def verified(event: RestorePointVerified, position: int) -> Iterator[tuple[str, Row]]:

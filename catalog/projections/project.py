@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.domain.events import (
     MachineSeen,
     RestorePointCommitted,
+    RestorePointDeleted,
     RestorePointVerified,
     SnapshotCreated,
     SnapshotReleased,
@@ -29,6 +30,8 @@ def project(recorded: Recorded) -> Iterator[tuple[str, Row]]:
         yield from machines.seen(event, position)
     elif isinstance(event, RestorePointCommitted):
         yield from points.committed(event, position)
+    elif isinstance(event, RestorePointDeleted):
+        yield from points.deleted(event, position)
     elif isinstance(event, RestorePointVerified):
         yield from points.verified(event, position)
     elif isinstance(event, SNAPSHOTS):

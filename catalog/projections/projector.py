@@ -85,3 +85,5 @@ class Projector:
                 for batch in sealed_batches(self._log, point):
                     table, rows = rows_of(point, batch)
                     sheets.stream(table, part, rows)
+                    if table == "chunks":
+                        sheets.collect("chunk_refs", rows)

@@ -22,8 +22,8 @@ def _number(name: str, comment: str, *, nullable: bool = False) -> Column:
     return Column(name, "int64", nullable, "delta", comment=comment)
 
 
-def _time(name: str, comment: str) -> Column:
-    return Column(name, "timestamptz", False, "delta", comment=comment)
+def _time(name: str, comment: str, *, nullable: bool = False) -> Column:
+    return Column(name, "timestamptz", nullable, "delta", comment=comment)
 
 
 def _hash(name: str, comment: str) -> Column:
@@ -125,6 +125,21 @@ CHUNKS = TableSpec(
     ),
 )
 
+CHUNK_REFS = TableSpec(
+    name="chunk_refs",
+    comment="The rows of chunks again, in the order of their digests: which points wrote a chunk",
+    partition=None,
+    sort=("digest",),
+    columns=(
+        _hash("digest", "Keyed BLAKE3-256 of the block's plain bytes"),
+        DISK,
+        SEQ,
+        _number("block", "Block number on the disk, from 0, in units of the repository's chunk size"),
+    ),
+    keyed=True,
+    group_rows=4096,
+)
+
 DISK_POINTS = TableSpec(
     name="disk_points",
     comment="Disks in committed restore points",
@@ -180,6 +195,25 @@ RESTORE_POINTS = TableSpec(
         _number("stored_bytes", "Bytes that its new chunks take in packs"),
         RECORDED,
         POSITION,
+        _free("left_out_disks", "Labels of the disks left out, as a JSON list"),
+        _time("taken_at", "When the data is from, as the source claims; NULL if it does not", nullable=True),
+    ),
+)
+
+DELETIONS = TableSpec(
+    name="deletions",
+    comment="Restore points that were withdrawn: who did it, by which rule and why",
+    partition=None,
+    sort=("machine_id", "position"),
+    columns=(
+        POINT,
+        MACHINE,
+        _text("actor", "Who deleted it"),
+        _text("rule", "manual, or the rule that chose it"),
+        _free("reason", "Why, in its actor's words"),
+        _number("kept_for", "How many later points still build on its rows"),
+        RECORDED,
+        POSITION,
     ),
 )
 
@@ -227,8 +261,10 @@ TABLES: tuple[TableSpec, ...] = (
     SNAPSHOTS,
     EXTENTS,
     CHUNKS,
+    CHUNK_REFS,
     DISK_POINTS,
     RESTORE_POINTS,
+    DELETIONS,
     VERIFICATIONS,
     EVENTS,
 )

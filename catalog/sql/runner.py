@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from catalog.projections.tables import TABLES
 from catalog.sql import gate
-from catalog.sql.views import create_statements, literal
-from storage.errors import Corrupt, HoldfastError, Invalid, Limit
+from catalog.sql.views import create_statements, literal, parquet_source
+from storage.errors import Corrupt, HoldfastError, Invalid, Limit, NotFound
 from storage.lake import Lake
 
 BATCH_ROWS = 8192
@@ -45,10 +45,10 @@ CODES: tuple[tuple[type[duckdb.Error], str], ...] = (
 def run_sql(
     lake: Lake, query: str, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS, as_of: int | None = None
 ) -> pa.RecordBatchReader:
-    """Answer `query` over the index as of snapshot `as_of` (None: now), in batches of at most 8,192 rows.
+    """Answer `query` over the index as of log position `as_of` (None: now), in batches of at most 8,192 rows.
 
     Raises, also while the answer is read: Invalid (sql-...) if it is the query, Limit if it needs more memory,
-    Corrupt if a file of the index cannot be read.
+    Corrupt if a file of the index cannot be read; NotFound for a position that the index has not reached.
     """
     with translated():
         connection = connect(lake, memory_limit=memory_limit, threads=threads, as_of=as_of)
@@ -61,18 +61,28 @@ def connect(
     lake: Lake, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS, as_of: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """A connection of its own that has the views, can open their files only, and cannot be configured further."""
-    files = {spec.name: [str(file.path) for file in lake.plan(spec.name, snapshot=as_of)] for spec in TABLES}
+    check_position(lake, as_of)
+    snapshot = lake.catalog.head().snapshot
+    files = {spec.name: [str(file.path) for file in lake.plan(spec.name, snapshot=snapshot)] for spec in TABLES}
     paths = ", ".join(literal(path) for listed in files.values() for path in listed)
     connection = duckdb.connect(config=SETTINGS | {"memory_limit": memory_limit, "threads": threads})
     for statement in (
         "SET TimeZone = 'UTC'",
-        *create_statements(files),
+        *create_statements({spec.name: parquet_source(spec, files[spec.name]) for spec in TABLES}, as_of=as_of),
         f"SET allowed_paths = [{paths}]",
         "SET enable_external_access = false",
         "SET lock_configuration = true",
     ):
         connection.execute(statement)
     return connection
+
+
+def check_position(lake: Lake, as_of: int | None) -> None:
+    """Raise NotFound for a log position that the index has not reached."""
+    if as_of is not None and not 0 <= as_of <= (position := lake.position()):
+        raise NotFound(
+            f"the index has no position {as_of}", code="position-unknown", hint=f"it goes from 0 to {position}"
+        )
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

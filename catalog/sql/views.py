@@ -1,15 +1,17 @@
-"""The views that people query: stable names and columns, each with a comment. Pure: SQL text from file lists.
+"""The views that people query: stable names and columns, each with a comment. Pure: SQL text from table sources.
 
 A view shows each thing once, as it was last; the tables below keep every version. Columns are never renamed or
-given another meaning.
+given another meaning. As of a log position, a view shows exactly what the catalog knew then: each row comes from
+an event, and rows of later events are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from catalog.projections.tables import BY_NAME
+from catalog.sql.coverage import COVERAGE, COVERAGE_COLUMNS
 from storage.lake.tables import TableSpec
 
 SQL_TYPES: dict[str, str] = {
@@ -26,34 +28,35 @@ SQL_TYPES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`body` selects from the tables named in braces; `added` comments columns that `table` does not have."""
+    """`body` selects from the tables named in braces; `columns` are names and comments, in the view's order."""
 
-    table: str
+    name: str
     comment: str
     body: str
-    added: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Column names and comments, in the view's order."""
-        return {column.name: column.comment for column in BY_NAME[self.table].columns} | dict(self.added)
+    columns: Mapping[str, str]
 
 
-def _latest(table: str, key: str) -> str:
+def _of_table(name: str, body: str, comment: str = "", added: Mapping[str, str] | None = None) -> View:
+    """A view with the columns of the table of that name, and some more."""
+    spec = BY_NAME[name]
+    columns = {column.name: column.comment for column in spec.columns}
+    return View(name, comment or spec.comment, body, columns | dict(added or {}))
+
+
+def _all(name: str) -> View:
+    return _of_table(name, f"SELECT * FROM {{{name}}}")  # noqa: S608 - our own names
+
+
+def _latest(name: str, key: str, comment: str) -> View:
     last = f"row_number() OVER (PARTITION BY {key} ORDER BY position DESC) = 1"
-    return f"SELECT * FROM {{{table}}} QUALIFY {last}"  # noqa: S608 - our own names
-
-
-def _all(table: str) -> str:
-    return f"SELECT * FROM {{{table}}}"  # noqa: S608 - our own names
+    return _of_table(name, f"SELECT * FROM {{{name}}} QUALIFY {last}", comment)  # noqa: S608 - our own names
 
 
 VIEWS: tuple[View, ...] = (
-    View("machines", "Machines, each as it was last seen", _latest("machines", "machine_id")),
-    View("disks", "Disks of machines, each as it was last seen", _latest("disks", "disk_id")),
-    View(
+    _latest("machines", "machine_id", "Machines, each as it was last seen"),
+    _latest("disks", "disk_id", "Disks of machines, each as it was last seen"),
+    _of_table(
         "snapshots",
-        "Snapshots taken at sources, one for each run, in the state they were last in",
         """SELECT run_id, machine_id, label, state,
         last_value(consistency IGNORE NULLS) OVER run AS consistency,
         last_value(fallback_cause IGNORE NULLS) OVER run AS fallback_cause,
@@ -61,49 +64,85 @@ VIEWS: tuple[View, ...] = (
         FROM {snapshots}
         WINDOW run AS (PARTITION BY run_id ORDER BY position ROWS UNBOUNDED PRECEDING)
         QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY position DESC) = 1""",
+        "Snapshots taken at sources, one for each run, in the state they were last in",
     ),
-    View("extents", BY_NAME["extents"].comment, _all("extents")),
-    View("chunks", BY_NAME["chunks"].comment, _all("chunks")),
-    View("disk_points", BY_NAME["disk_points"].comment, _all("disk_points")),
+    _all("extents"),
+    _all("chunks"),
     View(
+        "chunk_refs",
+        "Which points of which disks wrote a chunk; fast to ask by digest",
+        """SELECT refs.digest, points.machine_id, points.restore_point_id, refs.disk_id, refs.seq, refs.block
+        FROM {chunk_refs} AS refs JOIN {disk_points} AS points USING (disk_id, seq)""",
+        {
+            "digest": "Keyed BLAKE3-256 of the block's plain bytes",
+            "machine_id": "The machine (UUID)",
+            "restore_point_id": "The restore point that wrote the block (UUID); it may have been deleted since",
+            "disk_id": "The disk (UUID)",
+            "seq": "Number of the point among its disk's points, from 1",
+            "block": "Block number on the disk, from 0, in units of the repository's chunk size",
+        },
+    ),
+    _all("disk_points"),
+    _of_table(
         "restore_points",
-        "Committed restore points of machines, each with its last verification",
         """SELECT points.*, last.level AS verified_level, last.result AS verified_result,
         last.recorded_at AS verified_at
-        FROM {restore_points} AS points LEFT JOIN (
+        FROM (SELECT * FROM {restore_points} AS kept ANTI JOIN {deletions} AS gone USING (restore_point_id)) AS points
+        LEFT JOIN (
             SELECT * FROM {verifications}
             QUALIFY row_number() OVER (PARTITION BY restore_point_id ORDER BY position DESC) = 1
         ) AS last USING (restore_point_id)""",
+        "Committed restore points of machines that were not deleted, each with its last verification",
         {
             "verified_level": "How it was last verified: stored or content; NULL if never",
             "verified_result": "What that found: ok or damaged; NULL if never",
             "verified_at": "When that was recorded; NULL if never",
         },
     ),
-    View("verifications", BY_NAME["verifications"].comment, _all("verifications")),
-    View("events", BY_NAME["events"].comment, _all("events")),
+    _all("deletions"),
+    _all("verifications"),
+    View("coverage", "How each machine was covered, a row for each UTC day", COVERAGE, COVERAGE_COLUMNS),
+    _all("events"),
 )
 
 
-def create_statements(files: Mapping[str, Sequence[str]]) -> list[str]:
-    """The SQL that creates and describes all views over the Parquet files of each table; a table may have none."""
-    sources = {name: f"({_source(spec, files.get(name, ()))})" for name, spec in BY_NAME.items()}
+def create_statements(sources: Mapping[str, str], *, as_of: int | None = None) -> list[str]:
+    """The SQL that creates and describes all views; `as_of` is a log position, None for all there is.
+
+    `sources` has, by table, what stands for it behind FROM (see `parquet_source`); one that is not named is empty.
+    """
+    filtered = {name: _known(spec, sources, as_of) for name, spec in BY_NAME.items()}
     statements = []
     for view in VIEWS:
-        statements.append(f"CREATE VIEW {view.table} AS {view.body.format_map(sources)}")
-        statements.append(f"COMMENT ON VIEW {view.table} IS {literal(view.comment)}")
+        statements.append(f"CREATE VIEW {view.name} AS {view.body.format_map(filtered)}")
+        statements.append(f"COMMENT ON VIEW {view.name} IS {literal(view.comment)}")
         for column, comment in view.columns.items():
-            statements.append(f"COMMENT ON COLUMN {view.table}.{column} IS {literal(comment)}")
+            statements.append(f"COMMENT ON COLUMN {view.name}.{column} IS {literal(comment)}")
     return statements
 
 
-def _source(spec: TableSpec, paths: Sequence[str]) -> str:
-    if paths:
-        columns = ", ".join(column.name for column in spec.columns)
-        listed = ", ".join(map(literal, paths))
-        return f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning=false)"  # noqa: S608 - all quoted
-    columns = ", ".join(f"CAST(NULL AS {SQL_TYPES[column.type]}) AS {column.name}" for column in spec.columns)
-    return f"SELECT {columns} WHERE false"
+def parquet_source(spec: TableSpec, paths: Sequence[str]) -> str:
+    """A table's Parquet files as what stands behind FROM; without files, an empty relation of its columns."""
+    if not paths:
+        columns = ", ".join(f"CAST(NULL AS {SQL_TYPES[column.type]}) AS {column.name}" for column in spec.columns)
+        return f"(SELECT {columns} WHERE false)"
+    return f"read_parquet([{', '.join(map(literal, paths))}], hive_partitioning=false)"
+
+
+def _known(spec: TableSpec, sources: Mapping[str, str], as_of: int | None) -> str:
+    """The rows of a table that come from events up to a position."""
+    rows = _rows(spec, sources)
+    if as_of is None:
+        return f"({rows})"
+    if any(column.name == "position" for column in spec.columns):
+        return f"({rows} WHERE position <= {as_of:d})"
+    points = f"({_rows(BY_NAME['disk_points'], sources)} WHERE position <= {as_of:d})"
+    return f"(SELECT * FROM ({rows}) SEMI JOIN {points} AS known USING (disk_id, seq))"  # noqa: S608 - our own names
+
+
+def _rows(spec: TableSpec, sources: Mapping[str, str]) -> str:
+    columns = ", ".join(column.name for column in spec.columns)
+    return f"SELECT {columns} FROM {sources.get(spec.name) or parquet_source(spec, ())}"  # noqa: S608 - our own names
 
 
 def literal(text: str) -> str:

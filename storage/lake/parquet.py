@@ -21,7 +21,6 @@ from storage.lake.files import make_folder, sync_folder, translated
 from storage.lake.tables import TableSpec
 from storage.lake.values import stat_text
 
-ROW_GROUP_ROWS = 122_880
 FOOTER_TAIL_BYTES = 8
 SEAL_BYTES = 32
 
@@ -90,8 +89,8 @@ class FileWriter:
         self.rows += table.num_rows
         self._pending.append(table)
         self._pending_rows += table.num_rows
-        while self._pending_rows >= ROW_GROUP_ROWS:
-            self._flush(ROW_GROUP_ROWS)
+        while self._pending_rows >= self._spec.group_rows:
+            self._flush(self._spec.group_rows)
 
     def close(self) -> DataFile:
         """Finish the file, make it durable and describe it. Raises Invalid when it would be empty."""
@@ -204,7 +203,7 @@ def _parquet_writer(sink: _Sink, schema: pa.Schema, spec: TableSpec) -> Any:
         column_encoding={c.name: c.parquet_encoding for c in columns if c.encoding != "dictionary"},
         compression={c.name: "zstd" if c.name in packed else "none" for c in columns},
         compression_level=dict.fromkeys(packed, 1),
-        write_statistics=[c.name for c in columns if c.has_stats],
+        write_statistics=[c.name for c in columns if c.has_stats or c.name == spec.key],
         write_page_checksum=True,
         store_schema=False,
     )

@@ -31,6 +31,7 @@ ARROW: dict[str, pa.DataType] = {
     "blob": pa.binary(),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+ROW_GROUP_ROWS = 122_880
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DELTA = {"varchar": "DELTA_BYTE_ARRAY", "blob": "DELTA_BYTE_ARRAY"}
 
@@ -80,13 +81,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table: `partition` is an int32 column whose value is one for a whole file, `sort` the order of its rows."""
+    """A table: `partition` is an int32 column whose value is one for a whole file, `sort` the order of its rows.
+
+    `keyed` tables are for finding rows by the first sort column, a required blob of fixed length: each file is in
+    order by it, and every row group tells its bounds. `group_rows` is the size of a row group.
+    """
 
     name: str
     columns: tuple[Column, ...]
     partition: str | None = None
     sort: tuple[str, ...] = ()
     comment: str = ""
+    keyed: bool = False
+    group_rows: int = ROW_GROUP_ROWS
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -101,6 +108,15 @@ class TableSpec:
             False,
         ):
             raise _wrong(self.name, "the partition column is a required int32")
+        if self.keyed and (self.partition or not self.sort or not _is_key(self.column(self.sort[0]))):
+            raise _wrong(self.name, "a key is a required blob of fixed length, plain, in a table without partitions")
+        if self.group_rows < 1:
+            raise _wrong(self.name, "a row group has rows")
+
+    @property
+    def key(self) -> str | None:
+        """The column that rows are found by, if the table has one."""
+        return self.sort[0] if self.keyed else None
 
     def column(self, name: str) -> Column:
         """Return the column called `name`. Raises Invalid."""
@@ -113,6 +129,10 @@ class TableSpec:
     def arrow_schema(self) -> pa.Schema:
         """The schema that rows of this table have."""
         return pa.schema([pa.field(c.name, c.arrow_type, nullable=c.nullable) for c in self.columns])
+
+
+def _is_key(column: Column) -> bool:
+    return column.fixed_bytes is not None and not column.nullable and column.encoding == "plain"
 
 
 def _wrong(name: str, why: str) -> Invalid:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from catalog.domain.events import (
+    RestorePointDeleted,
     RestorePointVerified,
     SnapshotCreated,
     SnapshotReleased,
@@ -88,6 +89,8 @@ def record_history(author: Author) -> list[UUID]:
         checked_bytes=64 * CHUNK_BYTES,
         problems=("pack 1 is gone",),
     )
+    about = {"actor": "alice", "rule": "manual", "reason": "too old", "kept_for": (points[2],)}
+    author.save(web, RestorePointDeleted, restore_point_id=points[0], **about)
     return points
 
 
@@ -112,8 +115,10 @@ def test_every_table_gets_its_rows(log: EventLog, lake: Lake) -> None:
         "snapshots": 5,
         "extents": 12 + 2,
         "chunks": 64 + 32 + 30 + 7,
+        "chunk_refs": 64 + 32 + 30 + 7,
         "disk_points": 6,
         "restore_points": 4,
+        "deletions": 1,
         "verifications": 1,
         "events": log.position(),
     }

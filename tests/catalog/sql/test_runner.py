@@ -157,8 +157,8 @@ def test_deep_queries_are_refused_without_harm(empty: Lake) -> None:
         run_sql(empty, "SELECT " + "(" * 2000 + "1" + ")" * 2000).read_all()
 
 
-def test_an_unknown_snapshot_is_not_found(lake: Lake) -> None:
-    """As-of a snapshot that is not there is an error, not an answer from now."""
+def test_a_position_that_the_index_has_not_reached_is_not_found(lake: Lake) -> None:
+    """As of a position that is not there yet is an error, not an answer from now."""
     with pytest.raises(NotFound):
         run_sql(lake, "SELECT 1", as_of=12345)
 

