@@ -51,6 +51,11 @@ def task_id(repository_id: UUID, caller: str, key: str) -> UUID:
     return uuid5(repository_id, f"task:{caller}:{key}")
 
 
+def task_point_id(task: UUID, machine: UUID) -> UUID:
+    """The restore point that a task makes of a machine, so that a later attempt meets the one made before."""
+    return uuid5(task, f"point:{machine}")
+
+
 def part_of(disk: UUID) -> int:
     """The partition, 0 to 63, that holds all rows of a disk."""
     return crc32(disk.bytes) % PARTS

@@ -53,6 +53,11 @@ class LogDirectory:
             raise NotFound(f"there is no restore point {restore_point_id}", code="restore-point-unknown")
         return state.restore_point(restore_point_id)
 
+    def machine_of(self, restore_point_id: UUID) -> UUID | None:
+        """The machine of a restore point, deleted ones included; None if there is no such point."""
+        self._read_on()
+        return self._machine_of_point.get(restore_point_id)
+
     def _read_on(self) -> None:
         end = self._log.position()
         for recorded in self._log.follow_only((SourceAdded, MachineSeen, RestorePointCommitted), self._position):
