@@ -63,11 +63,16 @@ class Scope:
         return self.globs is None
 
     def admits(self, source: str, name: str) -> bool:
-        """Whether the machine called `name` at `source` is in it."""
-        return self.globs is None or any(fnmatchcase(f"{source}/{name}", glob) for glob in self.globs)
+        """Whether the machine called `name` at `source` is in it. Its halves match apart: a name may have a slash."""
+        return self.globs is None or any(_matches(glob, source, name) for glob in self.globs)
 
 
 EVERYTHING = Scope(None)
+
+
+def _matches(glob: str, source: str, name: str) -> bool:
+    source_glob, _, name_glob = glob.partition("/")
+    return fnmatchcase(source, source_glob) and fnmatchcase(name, name_glob)
 
 
 @dataclass(frozen=True, slots=True)
