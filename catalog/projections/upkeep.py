@@ -14,6 +14,8 @@ from storage.lake import Lake
 from storage.lake.catalog import LakeSnapshot
 
 COMPACT_FILES = 32
+KEYED_FILES = 4
+"""A look-up asks every file of a keyed table, so there they are to be few."""
 KEEP_ALL = timedelta(days=1)
 KEEP_DAILY = timedelta(days=90)
 READER_GRACE = timedelta(hours=1)
@@ -22,7 +24,7 @@ ORPHAN_GRACE = timedelta(days=1)
 
 def keep_up(lake: Lake) -> None:
     """Merge small files where there are many; when there were, forget old snapshots and remove dead files too."""
-    reports = [lake.compact(table.name, min_files=COMPACT_FILES) for table in TABLES]
+    reports = [lake.compact(table.name, min_files=KEYED_FILES if table.keyed else COMPACT_FILES) for table in TABLES]
     if any(report.replaced for report in reports):
         lake.expire_snapshots(wanted(lake.snapshots(), lake.catalog.clock()))
         lake.delete_scheduled(READER_GRACE)

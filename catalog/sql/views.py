@@ -122,11 +122,14 @@ def create_statements(sources: Mapping[str, str], *, as_of: int | None = None) -
 
 
 def parquet_source(spec: TableSpec, paths: Sequence[str]) -> str:
-    """A table's Parquet files as what stands behind FROM; without files, an empty relation of its columns."""
+    """A table's Parquet files, oldest first, as what stands behind FROM; without any, an empty relation.
+
+    The newest goes first there: DuckDB learns the columns from the first file's footer, and that one is small.
+    """
     if not paths:
         columns = ", ".join(f"CAST(NULL AS {SQL_TYPES[column.type]}) AS {column.name}" for column in spec.columns)
         return f"(SELECT {columns} WHERE false)"
-    return f"read_parquet([{', '.join(map(literal, paths))}], hive_partitioning=false)"
+    return f"read_parquet([{', '.join(map(literal, reversed(paths)))}], hive_partitioning=false)"
 
 
 def _known(spec: TableSpec, sources: Mapping[str, str], as_of: int | None) -> str:

@@ -13,10 +13,18 @@ LEAD_BYTES = 8
 
 def key_bytes(column: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
     """The keys of a column as u8[rows, length]."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = column
+    if isinstance(column, pa.ChunkedArray):
+        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     width = array.type.byte_width
     raw = np.frombuffer(array.buffers()[1], np.uint8) if len(array) else np.empty(0, np.uint8)
     return raw[array.offset * width : (array.offset + len(array)) * width].reshape(len(array), width)
+
+
+def key_texts(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
+    """The keys of a column as one array that numpy can search; zero bytes at the end count as absent, for all alike."""
+    keys = key_bytes(column)
+    return np.ascontiguousarray(keys).view(f"S{keys.shape[1]}").ravel()
 
 
 def in_key_order(spec: TableSpec, rows: pa.Table) -> pa.Table:

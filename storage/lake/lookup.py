@@ -1,0 +1,110 @@
+"""Finding rows by key: the files of a keyed table stay open, with the bounds of their row groups in memory.
+
+May import the modules of this package. A file never changes, so what was learned of it holds as long as it is
+cited. A look-up reads and proves the one or two row groups of each file that can hold the key.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from storage.errors import Corrupt, Invalid
+from storage.lake.catalog import Catalog
+from storage.lake.keys import key_texts
+from storage.lake.plan import PlannedFile, plan_files
+from storage.lake.read import SealedFile
+from storage.lake.tables import TableSpec
+
+MAX_OPEN = 256
+
+
+class Lookup:
+    """One keyed table of a lake. Safe to use from several threads."""
+
+    def __init__(self, catalog: Catalog, spec: TableSpec) -> None:
+        self._catalog = catalog
+        self._spec = spec
+        self._width = spec.column(spec.sort[0]).arrow_type.byte_width
+        self._lock = threading.Lock()
+        self._snapshot = -1
+        self._files: list[PlannedFile] = []
+        self._open: dict[str, _KeyedFile] = {}
+
+    def find(self, key: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows with this key, file by file. Raises Invalid, Corrupt."""
+        if len(key) != self._width:
+            raise Invalid(f"a key of {self._spec.name} has {self._width} bytes, not {len(key)}", code="bad-key")
+        names = list(columns) if columns is not None else [column.name for column in self._spec.columns]
+        for name in names:
+            self._spec.column(name)
+        return self._rows(key, names)
+
+    def close(self) -> None:
+        """Give all files up; each closes when nobody reads it any more."""
+        with self._lock:
+            self._open, self._snapshot = {}, -1
+
+    def _rows(self, key: bytes, names: list[str]) -> Iterator[pa.RecordBatch]:
+        for planned in self._planned():
+            for piece in self._opened(planned).find(key, names):
+                yield from piece.to_batches()
+
+    def _planned(self) -> list[PlannedFile]:
+        """The files of the newest snapshot; others are given up."""
+        snapshot = self._catalog.head().snapshot
+        with self._lock:
+            if snapshot != self._snapshot:
+                self._files = plan_files(self._catalog, self._spec.name, {}, snapshot)
+                self._snapshot = snapshot
+                cited = {file.path.name for file in self._files}
+                self._open = {name: file for name, file in self._open.items() if name in cited}
+            return self._files
+
+    def _opened(self, planned: PlannedFile) -> _KeyedFile:
+        name = planned.path.name
+        with self._lock:
+            found = self._open.pop(name, None) or _KeyedFile(planned, self._spec)
+            self._open[name] = found
+            while len(self._open) > MAX_OPEN:
+                self._open.pop(next(iter(self._open)))
+            return found
+
+
+class _KeyedFile:
+    """One file: the least and the greatest key of each row group, ascending."""
+
+    def __init__(self, planned: PlannedFile, spec: TableSpec) -> None:
+        self._key = spec.sort[0]
+        self._lock = threading.Lock()
+        self._file = SealedFile(planned)
+        order = [column.name for column in spec.columns].index(self._key)
+        groups = range(self._file.metadata.num_row_groups)
+        stats = [self._file.metadata.row_group(group).column(order).statistics for group in groups]
+        self._least = [found.min for found in stats]
+        self._greatest = [found.max for found in stats]
+        if sorted(self._greatest) != self._greatest or sorted(self._least) != self._least:
+            raise Corrupt(
+                f"index file {planned.path} is not in the order of its keys",
+                code="lake-file-order",
+                hint="rebuild the index from the event log",
+            )
+
+    def find(self, key: bytes, names: list[str]) -> Iterator[pa.Table]:
+        """Yield the rows with this key."""
+        for group in range(bisect_left(self._greatest, key), bisect_right(self._least, key)):
+            with self._lock:
+                found = self._in_group(group, key, names)
+            if found is not None:
+                yield found
+
+    def _in_group(self, group: int, key: bytes, names: list[str]) -> pa.Table | None:
+        keys = key_texts(self._file.read_group(group, [self._key]).column(0))
+        low, high = (int(np.searchsorted(keys, key, side=side)) for side in ("left", "right"))
+        if low == high:
+            return None
+        return self._file.take_group(group, names).slice(low, high - low)
