@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from adapters.errors import AdapterError
 from adapters.port import MachineFact, Source
-from catalog.domain.machine import MachineState
-from ingest.flow import BackupReport, Interrupted, MachineBackup
+from catalog.domain.events import LeftoverCleaned
+from catalog.domain.ids import task_point_id
+from catalog.domain.machine import MachineState, RestorePoint
+from ingest.cleanup import close_dead_runs
+from ingest.flow import BackupReport, MachineBackup
 from ingest.inventory import discover
 from ingest.locks import exclusive
 from ingest.progress import Progress
+from ingest.signals import Interrupted
 from ingest.sources import connected
+from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.errors import HoldfastError, NotFound
 
@@ -32,11 +38,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest:
-    """What to back up: a source, or one machine of it."""
+    """What to back up: a source, or one machine of it, by its name, key or identifier.
+
+    A `task` makes one restore point of each machine, however often it is attempted: one that an earlier attempt made
+    is found. A machine that is being worked on fails a command; a task waits for it.
+    """
 
     source: str
     machine: str | None
     full: bool = False
+    task: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -85,16 +96,49 @@ def backup_machine(
     stop: Callable[[], bool],
 ) -> BackupReport:
     """Back up one machine, alone with it."""
-    with machine_lock(services, state, "backed up"):
+    point_id = task_point_id(request.task, state.machine_id) if request.task else services.new_id()
+    with machine_lock(services, state, "backed up", wait_until=stop if request.task else None):
         current = services.catalog.machine(state.machine_id) or state
-        run = MachineBackup(services, source, fact, current, full_requested=request.full, progress=progress, stop=stop)
+        if current.has_made(point_id):
+            return _made_before(services, source, fact, current, current.restore_point(point_id))
+        run = MachineBackup(
+            services,
+            source,
+            fact,
+            current,
+            restore_point_id=point_id,
+            full_requested=request.full,
+            progress=progress,
+            stop=stop,
+        )
         return run.run()
 
 
-def machine_lock(services: Services, state: MachineState, verb: str) -> AbstractContextManager[None]:
+def _made_before(
+    services: Services, source: Source, fact: MachineFact, state: MachineState, point: RestorePoint
+) -> BackupReport:
+    """Clean up after the attempt that made the point, and died before it had."""
+    warnings = []
+    try:
+        run = StreamWriter(services.log, point.run_id, services.clock)
+        for leftover in source.reconcile(fact, state.base_tokens()):
+            run.append(LeftoverCleaned, machine_id=state.machine_id, what=leftover.what, action=leftover.action)
+            warnings.append(f"cleaned up: {leftover.what} ({leftover.action})")
+        close_dead_runs(services, state)
+    except (HoldfastError, AdapterError) as error:
+        warnings.append(f"clean-up is pending: {error}")
+    return BackupReport.of(point, warnings)
+
+
+def machine_lock(
+    services: Services, state: MachineState, verb: str, *, wait_until: Callable[[], bool] | None = None
+) -> AbstractContextManager[None]:
     """Hold a machine for the length of a block: one piece of writing work on it at a time."""
     return exclusive(
-        services.home.lock_dir, f"machine-{state.machine_id.hex}", busy=f"{state.name} is being {verb} already"
+        services.home.lock_dir,
+        f"machine-{state.machine_id.hex}",
+        busy=f"{state.name} is being {verb} already",
+        wait_until=wait_until,
     )
 
 
@@ -104,7 +148,7 @@ def _chosen(
     if request.machine is None:
         chosen = list(found)
     else:
-        chosen = [pair for pair in found if request.machine in (pair[0].name, pair[0].key)]
+        chosen = [pair for pair in found if request.machine in (pair[0].name, pair[0].key, str(pair[1].machine_id))]
     if not chosen:
         wanted = f"no machine {request.machine}" if request.machine else "no machines"
         raise NotFound(

@@ -6,7 +6,7 @@ the source; nothing is visible before RestorePointCommitted; the bases of the la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,19 +17,16 @@ from adapters.port import DiskSnapshot, MachineFact, Snapshot, SnapshotRequest, 
 from catalog.domain import events as ev
 from catalog.domain.facts import DiskLeftOut, DiskPoint, Result
 from catalog.domain.ids import disk_id as disk_id_of
-from catalog.domain.machine import MachineState
+from catalog.domain.machine import MachineState, RestorePoint
 from ingest.cleanup import close_dead_runs, release
 from ingest.diskrun import DiskRun
 from ingest.plan import Full, Plan, after_snapshot, base_token, plan_disk
 from ingest.progress import Progress
+from ingest.signals import Interrupted, go_on
 from ingest.streams import StreamWriter, despite_others
 from ingest.wiring import Services
 from storage.errors import HoldfastError, Invalid
 from storage.files import storage_error
-
-
-class Interrupted(Exception):
-    """A signal ended the run early; its packs are kept and the next run reuses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +42,23 @@ class BackupReport:
     left_out: tuple[DiskLeftOut, ...]
     warnings: tuple[str, ...]
 
+    @classmethod
+    def of(cls, point: RestorePoint, warnings: Sequence[str]) -> BackupReport:
+        """The report on a restore point."""
+        return cls(
+            point.restore_point_id,
+            point.machine,
+            point.result,
+            point.recorded_at,
+            point.consistency,
+            point.disks,
+            point.left_out,
+            tuple(warnings),
+        )
+
 
 class MachineBackup:
-    """One run: construct, then call `run` once, holding the machine's lock."""
+    """One run, to make `restore_point_id`: construct, then call `run` once, holding the machine's lock."""
 
     def __init__(
         self,
@@ -56,6 +67,7 @@ class MachineBackup:
         fact: MachineFact,
         state: MachineState,
         *,
+        restore_point_id: UUID,
         full_requested: bool,
         progress: Progress,
         stop: Callable[[], bool],
@@ -64,6 +76,7 @@ class MachineBackup:
         self._source = source
         self._fact = fact
         self._state = state
+        self._restore_point_id = restore_point_id
         self._full_requested = full_requested
         self._progress = progress
         self._stop = stop
@@ -140,7 +153,7 @@ class MachineBackup:
             raise
         self._release(snapshot, committed=True)
         self._close_completed()
-        return self._report(committed)
+        return BackupReport.of(RestorePoint.of(committed), self._warnings)
 
     def _close_completed(self) -> None:
         """The restore point stands, whatever becomes of this: the next run closes the run else."""
@@ -230,22 +243,20 @@ class MachineBackup:
         )
         point = run.copy(plan)
         self._warnings.extend(run.warnings)
-        if self._stop():
-            raise Interrupted
+        go_on(self._stop)
         self._events.append(ev.DiskSealed, disk=point)
         return point
 
     def _commit(
         self, snapshot: Snapshot, points: list[DiskPoint], left_out: tuple[DiskLeftOut, ...]
     ) -> ev.RestorePointCommitted:
-        restore_point_id = self._services.new_id()
         built: list[ev.RestorePointCommitted] = []
 
         def build() -> tuple[ev.Event, ...]:
             built.append(
                 self._machine.make(
                     ev.RestorePointCommitted,
-                    restore_point_id=restore_point_id,
+                    restore_point_id=self._restore_point_id,
                     run_id=self._run_id,
                     source=self._state.source,
                     machine=self._fact.name,
@@ -256,23 +267,11 @@ class MachineBackup:
                     left_out=left_out,
                 )
             )
-            about = {"machine_id": self._state.machine_id, "restore_point_id": restore_point_id}
+            about = {"machine_id": self._state.machine_id, "restore_point_id": self._restore_point_id}
             return built[-1], self._events.make(ev.BackupCompleted, **about)
 
         self._record(build)
         return built[-1]
-
-    def _report(self, committed: ev.RestorePointCommitted) -> BackupReport:
-        return BackupReport(
-            committed.restore_point_id,
-            committed.machine,
-            committed.result,
-            committed.recorded_at,
-            committed.consistency,
-            committed.disks,
-            committed.left_out,
-            tuple(self._warnings),
-        )
 
     def _release(self, snapshot: Snapshot, *, committed: bool) -> None:
         self._events.resync()

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,13 @@ from ingest.export import serving
 from ingest.pointdisk import PointDisk
 from ingest.progress import Progress
 from ingest.rawfile import RawFile
+from ingest.signals import go_on, never
 from storage.chunks.store import ChunkStore
 from storage.errors import Conflict, HoldfastError, Limit, Unavailable
 from storage.files import fsync_directory
 
 Format = Literal["raw", "qcow2", "vmdk", "vhdx"]
+CONVERTER_LOOK_S = 0.25
 SUFFIXES: dict[str, str] = {"raw": ".raw", "qcow2": ".qcow2", "vmdk": ".vmdk", "vhdx": ".vhdx"}
 
 
@@ -54,12 +56,14 @@ class DiskRestore:
         progress: Progress,
         salvage: bool = False,
         force: bool = False,
+        stop: Callable[[], bool] = never,
     ) -> None:
         self._resolver = resolver
         self._store = store
         self._progress = progress
         self._salvage = salvage
         self._force = force
+        self._stop = stop
 
     def restore(self, point: DiskPoint, target: Path, image_format: Format) -> RestoredDisk:
         """Write one disk to `target`. Raises Conflict if it exists, Corrupt if a chunk does not verify."""
@@ -87,6 +91,7 @@ class DiskRestore:
         data_bytes = 0
         for window in self._resolver.windows(point.disk_id, point.seq, digests=True):
             for rows in window.rows():
+                go_on(self._stop)
                 done = self._store.scatter(rows, write, on_bad=on_bad)
                 self._progress.advance(done)
                 data_bytes += done
@@ -102,16 +107,32 @@ class DiskRestore:
             )
         disk = PointDisk(self._resolver, self._store, point)
         with _appearing(target, force=self._force) as partial, serving(disk) as address:
-            result = subprocess.run(
+            stderr = self._converting(
                 [qemu_img, "convert", "-f", "raw", "-O", image_format, f"nbd+unix:///?socket={address}", str(partial)],
-                capture_output=True,
-                text=True,
-                check=False,
+                disk,
             )
             disk.raise_failure()
-            if result.returncode != 0:
-                raise _convert_error(result.stderr, image_format)
+            if stderr is not None:
+                raise _convert_error(stderr, image_format)
         return RestoredDisk(target, image_format, point.size_bytes, disk.served_bytes)
+
+    def _converting(self, command: list[str], disk: PointDisk) -> str | None:
+        """Run the converter, and end it when it is time to stop; return what it said if it failed."""
+        told = 0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                while True:
+                    try:
+                        _, stderr = process.communicate(timeout=CONVERTER_LOOK_S)
+                    except subprocess.TimeoutExpired:
+                        go_on(self._stop)
+                        told, before = disk.served_bytes, told
+                        self._progress.advance(told - before)
+                    else:
+                        return None if process.returncode == 0 else stderr
+            except BaseException:
+                process.kill()
+                raise
 
 
 class _Damage:

@@ -6,6 +6,7 @@ says why.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from catalog.domain.machine import RestorePoint
 from ingest.progress import Progress
 from ingest.resolving import Resolution, resolution
 from ingest.restore import DiskRestore, Format, RestoredDisk, target_paths
+from ingest.signals import Interrupted, never
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.errors import HoldfastError, Invalid, NotFound
@@ -41,8 +43,10 @@ class RestoreReport:
     fallback_cause: str | None
 
 
-def restore_point(services: Services, request: RestoreRequest, *, progress: Progress) -> RestoreReport:
-    """Write the chosen disks of a restore point."""
+def restore_point(
+    services: Services, request: RestoreRequest, *, progress: Progress, stop: Callable[[], bool] = never
+) -> RestoreReport:
+    """Write the chosen disks of a restore point. Raises Interrupted."""
     if request.salvage and request.format != "raw":
         raise Invalid(
             f"what can be saved is written as raw, not as {request.format}",
@@ -53,7 +57,7 @@ def restore_point(services: Services, request: RestoreRequest, *, progress: Prog
     disks = chosen_disks(point, request.disk)
     chosen = resolution(services, point, disks, without_index=request.without_index)
     restored = tuple(
-        _restore_disk(services, request, point, disk, target, progress, chosen)
+        _restore_disk(services, request, point, disk, target, chosen, progress=progress, stop=stop)
         for disk, target in target_paths(disks, request.to, request.format)
     )
     return RestoreReport(restored, chosen.cause)
@@ -65,8 +69,10 @@ def _restore_disk(
     point: RestorePoint,
     disk: DiskPoint,
     target: Path,
-    progress: Progress,
     chosen: Resolution,
+    *,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> RestoredDisk:
     task = StreamWriter(services.log, services.new_id(), services.clock)
     about = {"machine_id": point.machine_id, "restore_point_id": point.restore_point_id, "disk_id": disk.disk_id}
@@ -83,14 +89,15 @@ def _restore_disk(
         progress=progress,
         salvage=request.salvage,
         force=request.force,
+        stop=stop,
     )
     try:
         restored = restore.restore(disk, target, request.format)
     except HoldfastError as error:
         task.append(RestoreFailed, **about, kind=error.kind, code=error.code, why=str(error))
         raise
-    except KeyboardInterrupt:
-        task.append(RestoreFailed, **about, kind="interrupted", code="signal", why="a signal ended it")
+    except (KeyboardInterrupt, Interrupted):
+        task.append(RestoreFailed, **about, kind="interrupted", code="signal", why="it was asked to stop")
         raise
     task.append(RestoreCompleted, **about, size_bytes=restored.size_bytes, data_bytes=restored.data_bytes)
     return restored

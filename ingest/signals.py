@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask long work to stop; a second one ends it at once.
+"""SIGINT and SIGTERM ask long work to stop; a second one ends it at once. So may others: work asks a function.
 
 Imports the standard library only.
 """
@@ -9,6 +9,21 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+class Interrupted(Exception):
+    """The work was asked to stop, and ended early; what it had stored is kept, and the next run reuses it."""
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def go_on(stop: Callable[[], bool]) -> None:
+    """Raise Interrupted when it is time to stop."""
+    if stop():
+        raise Interrupted
 
 
 @contextmanager

@@ -6,6 +6,7 @@ incrementals build on it when it was made of the newest point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import MachineState, RestorePoint
 from catalog.resolve.resolver import Resolver
 from ingest.copy import BATCH_ROWS, BatchRecorder, Totals
+from ingest.signals import go_on, never
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.chunks.rows import ChunkRows, ZeroRuns
@@ -57,7 +59,15 @@ def _summary(resolver: Resolver, state: MachineState, point: DiskPoint) -> DiskM
     )
 
 
-def synthesise(services: Services, resolver: Resolver, state: MachineState, of: RestorePoint) -> RestorePointCommitted:
+def synthesise(
+    services: Services,
+    resolver: Resolver,
+    state: MachineState,
+    of: RestorePoint,
+    *,
+    restore_point_id: UUID | None = None,
+    stop: Callable[[], bool] = never,
+) -> RestorePointCommitted:
     """Record the map of `of` as a new full restore point; the caller holds the machine's lock."""
     if of.origin == "synthetic":
         raise Invalid(
@@ -66,11 +76,11 @@ def synthesise(services: Services, resolver: Resolver, state: MachineState, of: 
             hint="choose the point it was made of, or a later one",
         )
     run_id = services.new_id()
-    disks = tuple(_record_disk(services, resolver, state, point, run_id) for point in of.disks)
+    disks = tuple(_record_disk(services, resolver, state, point, run_id, stop) for point in of.disks)
     machine = StreamWriter(services.log, state.machine_id, services.clock)
     return machine.append(
         RestorePointCommitted,
-        restore_point_id=services.new_id(),
+        restore_point_id=restore_point_id or services.new_id(),
         run_id=run_id,
         source=state.source,
         machine=of.machine,
@@ -84,7 +94,12 @@ def synthesise(services: Services, resolver: Resolver, state: MachineState, of: 
 
 
 def _record_disk(
-    services: Services, resolver: Resolver, state: MachineState, point: DiskPoint, run_id: UUID
+    services: Services,
+    resolver: Resolver,
+    state: MachineState,
+    point: DiskPoint,
+    run_id: UUID,
+    stop: Callable[[], bool],
 ) -> DiskPoint:
     seq = state.next_seq(point.disk_id)
     recorder = BatchRecorder(
@@ -92,6 +107,7 @@ def _record_disk(
     )
     for window in resolver.windows(point.disk_id, point.seq, digests=True):
         for rows in window.rows():
+            go_on(stop)
             for piece in _pieces(rows):
                 recorder.chunks(piece)
                 recorder.save_when_large()

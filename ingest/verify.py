@@ -6,6 +6,7 @@ they were sealed; `content` decrypts, decompresses and re-hashes each chunk. Wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +18,7 @@ from catalog.domain.facts import DiskPoint
 from catalog.domain.ids import pack_stream
 from catalog.domain.machine import RestorePoint
 from ingest.progress import Progress
+from ingest.signals import go_on, never
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.chunks.rows import ChunkRows
@@ -43,8 +45,11 @@ class Findings:
 class Verifier:
     """Verifies restore points one after another; what several of them share is read once."""
 
-    def __init__(self, services: Services, level: VerifyLevel, progress: Progress) -> None:
+    def __init__(
+        self, services: Services, level: VerifyLevel, progress: Progress, stop: Callable[[], bool] = never
+    ) -> None:
         self._services = services
+        self._stop = stop
         self._level = level
         self._progress = progress
         self._packs: dict[bytes, tuple[str, ...]] = {}
@@ -53,6 +58,12 @@ class Verifier:
 
     def verify(self, point: RestorePoint) -> RestorePointVerified:
         """Read one restore point back, record the outcome and return it."""
+        outcome = self.outcome(point, self.read(point))
+        self._services.log.save(outcome)
+        return outcome
+
+    def read(self, point: RestorePoint) -> Findings:
+        """Read one restore point back. Raises Interrupted."""
         findings = Findings()
         for disk in point.disks:
             self._progress.disk(disk.label, disk.size_bytes)
@@ -60,8 +71,12 @@ class Verifier:
                 self._disk(point, disk, findings)
             except HoldfastError as error:
                 findings.add(f"{disk.label}: {error}")
+        return findings
+
+    def outcome(self, point: RestorePoint, findings: Findings) -> RestorePointVerified:
+        """What was found, as the next event of the point's stream; it is not saved yet."""
         stream = StreamWriter(self._services.log, point.restore_point_id, self._services.clock)
-        return stream.append(
+        return stream.make(
             RestorePointVerified,
             machine_id=point.machine_id,
             level=self._level,
@@ -76,8 +91,10 @@ class Verifier:
         for window in resolver.windows(disk.disk_id, disk.seq, digests=True):
             for rows in window.rows():
                 for pack in rows.packs:
+                    go_on(self._stop)
                     for problem in self._pack(pack, findings):
                         findings.add(problem)
+                go_on(self._stop)
                 if self._level == "content":
                     self._content(rows, disk, findings)
                 else:

@@ -128,6 +128,10 @@ class MachineState:
             raise NotFound(f"{self.name} has no restore point {restore_point_id}", code="restore-point-unknown")
         return point
 
+    def has_made(self, restore_point_id: UUID) -> bool:
+        """Whether a restore point was committed, deleted since or not."""
+        return restore_point_id in self.committed or restore_point_id in self.deleted
+
     def restore_point_to_delete(self, restore_point_id: UUID) -> RestorePoint:
         """A restore point that may be withdrawn; Conflict when it is not there or was withdrawn already."""
         point = self.committed.get(restore_point_id)
@@ -183,7 +187,7 @@ def _run_closed(state: MachineState, event: RunClosed) -> MachineState:
 
 
 def _committed(state: MachineState, event: RestorePointCommitted) -> MachineState:
-    if event.restore_point_id in state.committed or event.restore_point_id in state.deleted:
+    if state.has_made(event.restore_point_id):
         raise Conflict(f"restore point {event.restore_point_id} exists", code="restore-point-exists")
     if event.origin == "backup" and event.run_id not in state.open_runs:
         raise Conflict(f"run {event.run_id} is not open", code="run-not-open")
