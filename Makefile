@@ -8,7 +8,7 @@ HOME_DIR := build/demo/home
 .PHONY: demo test lint bench serve clean setup setup-dev lake-readers tools
 
 demo: setup tools
-	$(UV) run --locked --no-default-groups holdfast demo --dir build/demo
+	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
 test: setup-dev lake-readers tools
 	$(UV) run --locked --group dev pytest -n auto
@@ -31,7 +31,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(UV)
-	$(UV) sync --locked --no-default-groups --inexact --quiet
+	$(UV) sync --locked --no-default-groups --extra serve --inexact --quiet
 
 setup-dev: $(UV)
 	$(UV) sync --locked --group dev --quiet
