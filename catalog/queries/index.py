@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from catalog.queries.names import pick_machine, pick_point
-from catalog.sql.runner import connect, translated
+from catalog.sql.failures import translated
+from catalog.sql.runner import connect
 from storage.errors import Invalid, NotFound
 from storage.lake import Lake
 

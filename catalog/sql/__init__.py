@@ -1,6 +1,4 @@
-"""SQL over the index: documented views, and a runner that lets a statement read them and nothing else.
+"""SQL over the index: documented views, what may be asked, and a sealed process to answer anybody.
 
-May import `catalog.projections.tables` and `storage`.
+Start at `door/README.md`. May import `catalog.projections.tables`, `catalog.answers` and `storage`.
 """
-
-from catalog.sql.runner import run_sql as run_sql

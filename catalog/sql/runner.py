@@ -1,45 +1,27 @@
 """Run one query over the views, streaming the answer. Imports `storage` and this package.
 
 For the owner of the home: the statement is checked, DuckDB can open the planned files and nothing else, and its
-settings are locked. Callers who are not trusted with the whole index need a sealed process around this.
+settings are locked. Callers who are not trusted with the whole index are answered through `door/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 
 from catalog.projections.tables import TABLES
 from catalog.sql import gate
+from catalog.sql.failures import translated
+from catalog.sql.settings import FENCE, LOCK, SETTINGS
 from catalog.sql.views import create_statements, literal, parquet_source
-from storage.errors import Corrupt, HoldfastError, Invalid, Limit, NotFound
+from storage.errors import NotFound
 from storage.lake import Lake
 
 BATCH_ROWS = 8192
 MEMORY_LIMIT = "1GB"
 THREADS = 2
-
-SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "temp_directory": "",
-    "max_temp_directory_size": "0B",
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_community_extensions": False,
-    "python_enable_replacements": False,
-    "max_expression_depth": 250,
-}
-CODES: tuple[tuple[type[duckdb.Error], str], ...] = (
-    (duckdb.ParserException, "sql-syntax"),
-    (duckdb.CatalogException, "sql-unknown-name"),
-    (duckdb.BinderException, "sql-binder"),
-    (duckdb.PermissionException, "sql-denied"),
-    (duckdb.ConversionException, "sql-value"),
-    (duckdb.OutOfRangeException, "sql-value"),
-    (duckdb.Error, "sql-error"),
-)
 
 
 def run_sql(
@@ -70,8 +52,8 @@ def connect(
         "SET TimeZone = 'UTC'",
         *create_statements({spec.name: parquet_source(spec, files[spec.name]) for spec in TABLES}, as_of=as_of),
         f"SET allowed_paths = [{paths}]",
-        "SET enable_external_access = false",
-        "SET lock_configuration = true",
+        FENCE,
+        LOCK,
     ):
         connection.execute(statement)
     return connection
@@ -91,29 +73,3 @@ def _batches(connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader
             yield from reader
     finally:
         connection.close()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn DuckDB's errors into ours; what a person reads is DuckDB's own text."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise _ours(error) from error
-    except (pa.ArrowException, OSError) as error:
-        # A query that fails while it streams fails inside Arrow, which keeps the text only.
-        raise _from_text(str(error)) from error
-
-
-def _ours(error: duckdb.Error) -> HoldfastError:
-    text = str(error).strip()
-    code = next(code for kind, code in CODES if isinstance(error, kind))
-    return _from_text(text, code)
-
-
-def _from_text(text: str, code: str = "sql-error") -> HoldfastError:
-    if text.startswith("Out of Memory Error"):
-        return Limit("the query needs more memory than it may use", code="sql-memory", why=text.splitlines()[0])
-    if text.startswith("IO Error"):
-        return Corrupt("a file of the index cannot be read", code="index-file", why=text, hint="rebuild the index")
-    return Invalid("the query cannot be answered", code=code, why=text)

@@ -11,7 +11,7 @@ import pytest
 
 from catalog.log import EventLog
 from catalog.projections import TABLES, Projector
-from catalog.sql import run_sql
+from catalog.sql.runner import run_sql
 from storage.errors import Corrupt, HoldfastError, Invalid, Limit, NotFound
 from storage.lake import Lake
 from tests.support.recorded import Author

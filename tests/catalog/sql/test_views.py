@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from catalog.projections.tables import BY_NAME, TABLES
-from catalog.sql import run_sql
+from catalog.sql.runner import run_sql
 from catalog.sql.views import SQL_TYPES, VIEWS, create_statements, parquet_source
 from storage.lake import Lake
 from tests.support import lake_readers
