@@ -1,0 +1,216 @@
+"""What every operation is given: an `Ask` with its caller, who was identified and may do this. Denies by default.
+
+Imports `catalog.api`, `catalog.access` and `catalog.queries`. `needs` is for all operations, `needs_index` for those
+that are answered from the index at a position, `needs_page` for its lists. Parameters nobody declared are refused.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Depends, Query, Request
+from starlette.responses import Response
+
+from catalog.access.caller import Caller, Permission
+from catalog.api.asof import MAX_POSITION, parse_as_of, settled_as_of, wait_for
+from catalog.api.paging import Cursors, Question
+from catalog.api.replies import list_reply, one_reply
+from catalog.api.services import ApiServices
+from catalog.queries.asked import MAX_LIMIT, Asked, Key, Page
+from storage.errors import Invalid
+
+T = TypeVar("T")
+
+AsOfQuery = Annotated[
+    str | None,
+    Query(max_length=64, description="Answer as the catalog stood: a log position, or an RFC 3339 time."),
+]
+MinPositionQuery = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_POSITION, description="Wait up to 5 s until the index has reached this log position."),
+]
+LimitQuery = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows a page.")]
+CursorQuery = Annotated[
+    str | None, Query(max_length=2048, description="`next` of the page before, with all its other parameters.")
+]
+
+
+class Ask:
+    """One request of a caller who may make it."""
+
+    def __init__(self, request: Request, services: ApiServices, caller: Caller) -> None:
+        self.request = request
+        self.services = services
+        self.caller = caller
+        self.operation = operation_of(request)
+        self.asked = Asked(caller.scope)
+        self.detail = ""
+        self.recorded_at: int | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from."""
+        return address_of(self.request)
+
+    @property
+    def question(self) -> Question:
+        """What a cursor of this request is bound to."""
+        parameters = self.request.query_params.multi_items()
+        return Question.of(self.operation, self.request.url.path, parameters, self.caller.scope)
+
+    @property
+    def cursors(self) -> Cursors:
+        """What signs cursors."""
+        cursors: Cursors = self.request.app.state.cursors
+        return cursors
+
+    def record(self, detail: str = "", status: int = 200) -> int:
+        """Record the call, once and durably, before anything of its answer leaves; return the position.
+
+        `detail`, or what the operation put into `self.detail`, is what was asked beyond the URL. Raises Unavailable,
+        Limit: then there is no answer.
+        """
+        if self.recorded_at is None:
+            url = self.request.url
+            target = f"{url.path}?{url.query}" if url.query else url.path
+            self.recorded_at = self.services.journal.record(
+                self.caller,
+                operation=self.operation,
+                target=target,
+                detail=detail or self.detail,
+                address=self.address,
+                status=status,
+            )
+        return self.recorded_at
+
+    def start_after(self, key: Key) -> None:
+        """Begin the list behind `key`, unless a cursor says where it goes on."""
+        if self.asked.after is None:
+            self.asked = replace(self.asked, after=key)
+
+    def lag(self) -> int:
+        """How many events the index is behind the log, the record of this call included."""
+        return max(0, (self.recorded_at or 0) - self.services.reads.position)
+
+    def one(self, value: Any, *, detail: str = "", position: int | None = None) -> Response:
+        """One thing as JSON, with a strong ETag. Records the call."""
+        self.record(detail)
+        return one_reply(self.request, value, self._headers(position))
+
+    def page(self, page: Page[Any], row: type, *, detail: str = "") -> Response:
+        """A page of a list, in the form that the client accepts. Records the call."""
+        self.record(detail)
+        following = None if page.next is None else self.cursors.make(self.question, page.position, page.next)
+        return list_reply(self.request, page, row, following, self.lag(), self._headers(page.position))
+
+    def _headers(self, position: int | None) -> dict[str, str]:
+        at = self.services.reads.position if position is None else position
+        return {"Catalog-Position": str(at), "Catalog-Lag": str(self.lag())}
+
+
+def needs(permission: Permission) -> Any:
+    """A dependency that gives an `Ask` to callers whose role has `permission`."""
+    return Depends(_asker(permission))
+
+
+def needs_list(permission: Permission) -> Any:
+    """As `needs`, for lists that are not answered from the index: adds `limit` and `cursor`."""
+    asker = _asker(permission)
+
+    async def ask_list(ask: Annotated[Ask, Depends(asker)], limit: LimitQuery = 100, cursor: CursorQuery = None) -> Ask:
+        after = None if cursor is None else ask.cursors.read(cursor, ask.question)[1]
+        ask.asked = replace(ask.asked, limit=limit, after=after)
+        return ask
+
+    return Depends(ask_list)
+
+
+def needs_index(permission: Permission) -> Any:
+    """As `needs`, for an answer at a position: adds `as_of` and `min_position`."""
+    asker = _asker(permission)
+
+    async def ask_index(
+        ask: Annotated[Ask, Depends(asker)], as_of: AsOfQuery = None, min_position: MinPositionQuery = None
+    ) -> Ask:
+        await _pin(ask, as_of, min_position)
+        return ask
+
+    return Depends(ask_index)
+
+
+def needs_page(permission: Permission) -> Any:
+    """As `needs_index`, for lists: adds `limit` and `cursor`."""
+    asker = _asker(permission)
+
+    async def ask_page(
+        ask: Annotated[Ask, Depends(asker)],
+        limit: LimitQuery = 100,
+        cursor: CursorQuery = None,
+        as_of: AsOfQuery = None,
+        min_position: MinPositionQuery = None,
+    ) -> Ask:
+        ask.asked = replace(ask.asked, limit=limit)
+        if cursor is None:
+            await _pin(ask, as_of, min_position)
+        else:
+            position, after = ask.cursors.read(cursor, ask.question)
+            await wait_for(ask.services, position)
+            ask.asked = replace(ask.asked, as_of=position, after=after)
+        return ask
+
+    return Depends(ask_page)
+
+
+async def in_thread(work: Callable[..., T], *values: object) -> T:
+    """Run blocking work in the bounded pool."""
+    return await to_thread.run_sync(work, *values)
+
+
+def operation_of(request: Request) -> str:
+    """The operation id of the route that a request was matched to."""
+    route = request.scope.get("route")
+    return str(getattr(route, "name", "unknown"))
+
+
+def address_of(request: Request) -> str:
+    """The client's address."""
+    return request.client.host if request.client else ""
+
+
+def _asker(permission: Permission) -> Callable[[Request], Any]:
+    async def ask(request: Request) -> Ask:
+        services: ApiServices = request.app.state.services
+        authorization = request.headers.get("authorization")
+        caller = await in_thread(services.identities.identify, authorization, address_of(request))
+        made = Ask(request, services, caller)
+        request.state.ask = made
+        caller.require(permission)
+        _refuse_unknown(request)
+        return made
+
+    return ask
+
+
+async def _pin(ask: Ask, as_of: str | None, min_position: int | None) -> None:
+    if min_position is not None:
+        await wait_for(ask.services, min_position)
+    if as_of is not None:
+        position = await settled_as_of(ask.services, parse_as_of(as_of), in_thread)
+        ask.asked = replace(ask.asked, as_of=position)
+
+
+def _refuse_unknown(request: Request) -> None:
+    if not request.url.query:
+        return
+    known: dict[str, bool] = request.app.state.parameters.get(operation_of(request), {})
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            raise Invalid("there is no such parameter here", code="parameter-unknown", hint=_listed(known))
+        if times > 1 and not known[name]:
+            raise Invalid(f"the parameter {name} is given twice", code="parameter-repeated")
+
+
+def _listed(known: dict[str, bool]) -> str:
+    return "this operation knows: " + ", ".join(sorted(known)) if known else "this operation has no parameters"

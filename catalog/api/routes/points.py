@@ -1,0 +1,90 @@
+"""Restore points: lists, disks, where their blocks come from, and deletion. Imports `catalog.api`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from catalog.access.caller import Permission
+from catalog.api.deps import Ask, needs_index, needs_page
+from catalog.api.routes.coverage import utc
+from catalog.api.routes.events import EventAnswer, with_bodies
+from catalog.api.schema import shows, shows_list
+from catalog.queries.rows import DiskRow, PointRow, ProvenanceRow
+
+router = APIRouter(prefix="/v1/restore-points", default_response_class=Response)
+
+PointPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=300,
+        description="A restore point: its identifier, an unambiguous start of it, `latest`, or `latest:MACHINE`.",
+    ),
+]
+
+
+@router.get("", responses=shows_list(PointRow, "Restore points, the newest first."))
+def list_restore_points(
+    ask: Annotated[Ask, needs_page(Permission.READ)],
+    machine_id: UUID | None = None,
+    since: Annotated[datetime | None, Query(description="Recorded then or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Recorded before then.")] = None,
+    valid_at: Annotated[
+        datetime | None, Query(description="Data from then or earlier, as claimed, and not deleted by then.")
+    ] = None,
+    include_deleted: bool = False,
+    newest_first: bool = True,
+) -> Response:
+    """List restore points. Deleted ones are told, with their tombstones, when they are asked for."""
+    page = ask.services.reads.restore_points(
+        ask.asked,
+        machine_id=machine_id,
+        since=since and utc(since),
+        until=until and utc(until),
+        valid_at=valid_at and utc(valid_at),
+        include_deleted=include_deleted,
+        newest_first=newest_first,
+    )
+    return ask.page(page, PointRow)
+
+
+@router.get("/{restore_point}", responses=shows(PointRow, "The restore point."))
+def get_restore_point(ask: Annotated[Ask, needs_index(Permission.READ)], restore_point: PointPath) -> Response:
+    """Show one restore point, a deleted one with its tombstone."""
+    return ask.one(point_of(ask, restore_point), position=ask.asked.as_of)
+
+
+@router.get("/{restore_point}/disks", responses=shows_list(DiskRow, "The disks by label."))
+def list_restore_point_disks(ask: Annotated[Ask, needs_page(Permission.READ)], restore_point: PointPath) -> Response:
+    """List the disks of a restore point: level, cause, sizes and the chain each is made of."""
+    point = point_of(ask, restore_point)
+    return ask.page(ask.services.reads.point_disks(ask.asked, point.restore_point_id), DiskRow)
+
+
+@router.get("/{restore_point}/provenance", responses=shows_list(ProvenanceRow, "Shares by disk and point."))
+def list_provenance(ask: Annotated[Ask, needs_page(Permission.READ)], restore_point: PointPath) -> Response:
+    """Say which restore point supplies which share of each disk."""
+    point = point_of(ask, restore_point)
+    return ask.page(ask.services.reads.provenance(ask.asked, point.restore_point_id), ProvenanceRow)
+
+
+@router.get("/{restore_point}/events", responses=shows_list(EventAnswer, "Events in the order of the log."))
+def list_restore_point_events(ask: Annotated[Ask, needs_page(Permission.EVENTS)], restore_point: PointPath) -> Response:
+    """List the events about a restore point, its run included."""
+    point = point_of(ask, restore_point)
+    page = ask.services.reads.events(ask.asked, restore_point_id=point.restore_point_id)
+    return ask.page(with_bodies(page), EventAnswer)
+
+
+def point_of(ask: Ask, text: str) -> PointRow:
+    """The restore point that a path names. Raises NotFound, Invalid."""
+    try:
+        restore_point_id = UUID(text)
+    except ValueError:
+        return ask.services.reads.find_point(ask.asked, text)
+    return ask.services.reads.restore_point(ask.asked, restore_point_id)
