@@ -179,13 +179,14 @@ class LeftOutDiskRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a machine was backed up often enough from `start` to `end` (exclusive)."""
+    """Whether a machine was backed up often enough from `start` to `end` (exclusive), counting from `known_from`."""
 
     machine_id: UUID
     machine: str
     source: str
     start: datetime
     end: datetime
+    known_from: datetime
     rpo_seconds: float
     covered: bool
     points: int
