@@ -18,6 +18,7 @@ MODULES = {
     "catalog.cli.reads": ("machines", "points", "show", "events"),
     "catalog.cli.sql": ("sql",),
     "catalog.cli.tables": ("export-tables", "share-lake"),
+    "catalog.cli.token": ("token",),
     "ingest.cli.repository": ("init", "key"),
     "ingest.cli.source": ("source",),
     "ingest.cli.backup": ("backup", "synth"),
