@@ -48,7 +48,7 @@ class _Cursor:
     @property
     def has_more(self) -> bool:
         """Whether the file has rows beyond those that were read."""
-        return self._next_group < self._file.metadata.num_row_groups
+        return self._next_group < int(self._file.metadata.num_row_groups)
 
     @property
     def last_key(self) -> bytes:

@@ -66,6 +66,10 @@ class Author:
         self._minutes += 1
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=self._minutes)
 
+    def skip(self, time: timedelta) -> None:
+        """Let time pass."""
+        self._minutes += time // timedelta(minutes=1)
+
     def save(self, stream: UUID, make: Callable[..., Event], **fields: object) -> Event:
         """Record one event at the end of a stream."""
         version = self.log.version(stream) + 1
@@ -96,25 +100,21 @@ class Author:
         """A run of its own for whoever records an event next."""
         return uuid5(REPOSITORY, f"run behind {self.log.position()}")
 
-    def backup(self, machine_id: UUID, changes: Mapping[str, Change], *, name: str = "vm", commit: bool = True) -> UUID:
-        """Record a run with its batches, and unless told otherwise its restore point; return the point's id."""
+    def backup(
+        self, machine_id: UUID, changes: Mapping[str, Change], *, name: str = "vm", commit: bool = True, **more: object
+    ) -> UUID:
+        """Record a run with its batches, and unless told otherwise its restore point; return the point's id.
+
+        `more` are fields of the restore point's event, instead of the usual.
+        """
         run = self.run_id()
         self.save(machine_id, RunOpened, run_id=run, label=f"holdfast-{run}")
         points = tuple(self.disk(run, ids.disk_id(machine_id, key), change) for key, change in changes.items())
         point_id = uuid5(run, "restore point")
         if commit:
-            self.save(
-                machine_id,
-                RestorePointCommitted,
-                restore_point_id=point_id,
-                run_id=run,
-                source="lab",
-                machine=name,
-                origin="backup",
-                result="complete",
-                consistency="crash",
-                disks=points,
-            )
+            usual = {"source": "lab", "machine": name, "origin": "backup", "result": "complete", "consistency": "crash"}
+            about = {"restore_point_id": point_id, "run_id": run, "disks": points}
+            self.save(machine_id, RestorePointCommitted, **about, **usual | more)
             self._last.update({point.disk_id: point for point in points})
         self.save(machine_id, RunClosed, run_id=run, outcome="completed" if commit else "interrupted")
         return point_id
