@@ -5,9 +5,11 @@ The framework's own pages of the document are off: they would load from another 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,6 +23,7 @@ from catalog.api.gauges import add_gauges
 from catalog.api.metrics import Metrics
 from catalog.api.paging import Cursors
 from catalog.api.problems import FieldError, of_framework, of_validation, problem_response, status_of
+from catalog.api.quota import Quota
 from catalog.api.routes import ROUTERS
 from catalog.api.services import ApiServices
 from storage.errors import HoldfastError
@@ -35,6 +38,10 @@ def create_app(services: ApiServices) -> FastAPI:
     app.state.services = services
     app.state.metrics = metrics
     app.state.cursors = Cursors(services.service_key, services.clock, services.settings.limits.cursor_seconds)
+    limits = services.settings.limits
+    app.state.streams = Quota(limits.streams_each, limits.streams, code="streams-too-many", what="event streams")
+    app.state.questions = Quota(limits.questions_each, limits.questions, code="sql-busy", what="SQL questions")
+    app.state.stopping = False
     add_gauges(metrics, services)
 
     def edge(inner: ASGIApp) -> ASGIApp:
@@ -56,6 +63,7 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         responses=PROBLEMS,
+        lifespan=_lifespan,
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -65,6 +73,13 @@ def bare_app() -> FastAPI:
     app.state.document = document_of(app)
     app.state.parameters = parameters_of(app.state.document)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: ApiServices = app.state.services
+    to_thread.current_default_thread_limiter().total_tokens = services.settings.limits.threads
+    yield
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -5,19 +5,23 @@ that are answered from the index at a position, `needs_page` for its lists. Para
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
+import pyarrow as pa
 from anyio import to_thread
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from catalog.access.caller import Caller, Permission
+from catalog.answers import MEDIA_TYPES, encode
 from catalog.api.asof import MAX_POSITION, parse_as_of, settled_as_of, wait_for
+from catalog.api.negotiate import chosen_format
 from catalog.api.paging import Cursors, Question
-from catalog.api.replies import list_reply, one_reply
+from catalog.api.replies import CACHE, VARY, list_reply, matches, one_reply, strong_tag
 from catalog.api.services import ApiServices
+from catalog.api.streams import Stream, closing_all
 from catalog.queries.asked import MAX_LIMIT, Asked, Key, Page
 from storage.errors import Invalid
 
@@ -97,15 +101,42 @@ class Ask:
     def one(self, value: Any, *, detail: str = "", position: int | None = None) -> Response:
         """One thing as JSON, with a strong ETag. Records the call."""
         self.record(detail)
-        return one_reply(self.request, value, self._headers(position))
+        return one_reply(self.request, value, self.headers(position))
 
     def page(self, page: Page[Any], row: type, *, detail: str = "") -> Response:
         """A page of a list, in the form that the client accepts. Records the call."""
         self.record(detail)
         following = None if page.next is None else self.cursors.make(self.question, page.position, page.next)
-        return list_reply(self.request, page, row, following, self.lag(), self._headers(page.position))
+        return list_reply(self.request, page, row, following, self.lag(), self.headers(page.position))
 
-    def _headers(self, position: int | None) -> dict[str, str]:
+    def bulk(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, tag: str) -> Response:
+        """Rows as a stream in the form that the client accepts; `tag` names what they depend on beside the URL.
+
+        Records the call. The batches are closed when the client has them all or goes.
+        """
+        answer = chosen_format(self.request.headers.get("accept"))
+        position = self.asked.as_of if self.asked.as_of is not None else self.services.reads.position
+        pieces = encode(answer, schema, batches)
+        close = closing_all(pieces, batches)
+        try:
+            self.record()
+        except BaseException:
+            close()
+            raise
+        url = f"{self.request.url.path}?{self.request.url.query}"
+        headers = {
+            "ETag": strong_tag(tag.encode(), url.encode(), answer.encode()),
+            "Vary": VARY,
+            "Cache-Control": CACHE,
+            **self.headers(position),
+        }
+        if matches(self.request.headers.get("if-none-match"), headers["ETag"]):
+            close()
+            return Response(status_code=304, headers=headers)
+        return Stream(pieces, media_type=MEDIA_TYPES[answer], headers=headers, close=close)
+
+    def headers(self, position: int | None = None) -> dict[str, str]:
+        """What the answer is of, and how far the index is behind."""
         at = self.services.reads.position if position is None else position
         return {"Catalog-Position": str(at), "Catalog-Lag": str(self.lag())}
 
@@ -134,7 +165,7 @@ def needs_index(permission: Permission) -> Any:
     async def ask_index(
         ask: Annotated[Ask, Depends(asker)], as_of: AsOfQuery = None, min_position: MinPositionQuery = None
     ) -> Ask:
-        await _pin(ask, as_of, min_position)
+        await pin(ask, as_of, min_position)
         return ask
 
     return Depends(ask_index)
@@ -153,7 +184,7 @@ def needs_page(permission: Permission) -> Any:
     ) -> Ask:
         ask.asked = replace(ask.asked, limit=limit)
         if cursor is None:
-            await _pin(ask, as_of, min_position)
+            await pin(ask, as_of, min_position)
         else:
             position, after = ask.cursors.read(cursor, ask.question)
             await wait_for(ask.services, position)
@@ -193,7 +224,8 @@ def _asker(permission: Permission) -> Callable[[Request], Any]:
     return ask
 
 
-async def _pin(ask: Ask, as_of: str | None, min_position: int | None) -> None:
+async def pin(ask: Ask, as_of: str | None, min_position: int | None) -> None:
+    """Answer `ask` as of then; wait for the index where it has to. Raises Invalid, Unavailable."""
     if min_position is not None:
         await wait_for(ask.services, min_position)
     if as_of is not None:

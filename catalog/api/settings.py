@@ -24,7 +24,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     threads: int = 32
     """Requests worked on at once."""
     streams: int = 64
-    """Event streams at once, for all callers together."""
+    """Event streams at once, for all callers together; `streams_each` for one."""
+    streams_each: int = 16
+    questions: int = 4
+    """SQL questions answered at once, for all callers together; `questions_each` for one."""
+    questions_each: int = 2
     cursor_seconds: int = 24 * 3600
     wait_seconds: float = 5.0
     """How long a request waits for the index to reach the position that it names."""
@@ -49,6 +53,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tls_key: str | None = None
     hosts: tuple[str, ...] = ()
     """Names by which clients may call this server beside its own address."""
+    plain_http: bool = False
+    """Listen without TLS beyond loopback: something in front of this server encrypts."""
     oidc: OidcTable | None = None
     limits: Limits = Limits()
 

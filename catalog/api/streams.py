@@ -5,7 +5,7 @@ Imports anyio and starlette. Work happens in the bounded pool; whatever ends the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import anyio
 from anyio import to_thread
@@ -71,11 +71,13 @@ class Stream(Response):
         scope.cancel()
 
 
-def generated(pieces: Generator[bytes, None, None] | Iterator[bytes]) -> Callable[[], None]:
-    """What closes a generator of pieces, and with it what it reads from."""
-    close = getattr(pieces, "close", None)
-    return close if callable(close) else _nothing
+def closing_all(*sources: Iterator[object]) -> Callable[[], None]:
+    """What closes generators, in this order, and with them what they read from."""
 
+    def close() -> None:
+        for source in sources:
+            end = getattr(source, "close", None)
+            if callable(end):
+                end()
 
-def _nothing() -> None:
-    return None
+    return close

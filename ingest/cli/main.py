@@ -17,13 +17,17 @@ from catalog.cli.app import run
 MODULES = {
     "catalog.cli.reads": ("machines", "points", "show", "events"),
     "catalog.cli.sql": ("sql",),
+    "catalog.cli.serve": ("serve",),
     "catalog.cli.tables": ("export-tables", "share-lake"),
     "catalog.cli.token": ("token",),
+    "catalog.cli.ledger": ("ledger",),
     "ingest.cli.repository": ("init", "key"),
     "ingest.cli.source": ("source",),
     "ingest.cli.backup": ("backup", "synth"),
     "ingest.cli.restore": ("restore", "export"),
     "ingest.cli.maintain": ("verify", "rebuild", "doctor"),
+    "catalog.cli.tasks": ("tasks",),
+    "ingest.cli.worker": ("worker",),
     "ingest.cli.demo": ("demo",),
 }
 
