@@ -25,6 +25,7 @@ MODULES = {
     "ingest.cli.source": ("source",),
     "ingest.cli.backup": ("backup", "synth"),
     "ingest.cli.restore": ("restore", "export"),
+    "ingest.cli.forget": ("forget",),
     "ingest.cli.maintain": ("verify", "rebuild", "doctor"),
     "catalog.cli.tasks": ("tasks",),
     "ingest.cli.worker": ("worker",),
