@@ -19,10 +19,10 @@ const select = (values) =>
 function request(label, path, controls, read, onWays) {
   let key = newKey();
   const place = el("div", { class: "outcome" });
-  const ask_ = el("button", { class: "primary" }, label);
-  const offer = () => {
+  const submit = el("button", { class: "primary" }, label);
+  const ways = () => {
     const { body, words } = read();
-    onWays({ cli: cli(...words), curl: curl({ path, method: "POST", body }) });
+    return { cli: cli(...words), curl: curl({ path, method: "POST", body }) };
   };
   const form = el(
     "form",
@@ -30,11 +30,12 @@ function request(label, path, controls, read, onWays) {
       class: "request",
       oninput: () => {
         key = newKey();
+        onWays(ways());
       },
-      onfocusin: offer,
+      onfocusin: () => onWays(ways()),
       onsubmit: async (event) => {
         event.preventDefault();
-        ask_.disabled = true;
+        submit.disabled = true;
         try {
           const { data } = await ask(path, { method: "POST", body: read().body, key });
           fill(place, live(data, { mayCancel: true }));
@@ -42,19 +43,19 @@ function request(label, path, controls, read, onWays) {
         } catch (error) {
           fill(place, problemBox(error));
         }
-        ask_.disabled = false;
+        submit.disabled = false;
       },
     },
     controls,
-    ask_,
+    submit,
   );
-  return el("div", {}, form, place);
+  return { element: el("div", {}, form, place), ways };
 }
 
 function verify(point, onWays) {
   const level = select([
-    ["content", "content: decrypt, decompress and hash"],
-    ["stored", "stored: bytes in packs"],
+    ["content", "content (decrypt and hash)"],
+    ["stored", "stored (bytes in packs)"],
   ]);
   return request(
     "Verify",
@@ -130,5 +131,11 @@ export function actions(point, disks, onWays) {
     may("backup") && backup(point, onWays),
     may("backup") && !point.deleted && synthetic(point, onWays),
   ].filter(Boolean);
-  return offered.length ? el("div", { class: "requests" }, offered) : null;
+  if (!offered.length) return null;
+  onWays(offered[0].ways());
+  return el(
+    "div",
+    { class: "requests" },
+    offered.map((one) => one.element),
+  );
 }

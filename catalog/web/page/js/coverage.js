@@ -12,6 +12,9 @@ const MONTHS_BACK = 36;
 const SHOWN_AT_FIRST = 3;
 const MOST_MACHINES = 1000;
 
+const coverageSql = ({ from, to }) =>
+  `SELECT source, machine, day, state FROM coverage WHERE day BETWEEN DATE '${from}' AND DATE '${to}' ORDER BY ALL`;
+
 const monthText = (date) => date.toISOString().slice(0, 7);
 
 function monthsBack(number) {
@@ -99,7 +102,7 @@ export class Coverage {
     const answer = await all(path, query, { most: MOST_MACHINES });
     const { items, more } = answer;
     this.#panel.stamp(answer);
-    this.#panel.ways({ cli: cli("machines"), curl: curl({ path: target(path, query) }) });
+    this.#panel.ways({ cli: cli("sql", coverageSql(query)), curl: curl({ path: target(path, query) }) });
     this.#machines = new Map(items.map((row) => [row.machine_id, row]));
     if (!items.length) return el("p", { class: "empty" }, "No machine was seen yet.");
     const note = more && el("p", { class: "hint" }, `The first ${many(items.length, "machine")} are shown.`);

@@ -42,10 +42,10 @@ function spared(rows) {
 }
 
 function bar(rows) {
-  const parts = rows.slice(0, MOST_IN_BAR).map((row) => {
+  const parts = rows.slice(0, MOST_IN_BAR).map((row, index) => {
     const part = el(
       "span",
-      { class: `share shade-${row.seq % SHADES}`, title: `Point ${row.seq}: ${percent(row.share)}` },
+      { class: `share shade-${index % SHADES}`, title: `Point ${row.seq}: ${percent(row.share)}` },
       row.share >= 0.08 ? `#${row.seq}` : "",
     );
     part.style.flexGrow = Math.max(row.share, 0.004);
@@ -61,8 +61,8 @@ function bar(rows) {
 const shareColumns = [
   [
     "Point",
-    (row) =>
-      el("span", {}, el("span", { class: `swatch shade-${row.seq % SHADES}`, "aria-hidden": "true" }), `#${row.seq}`),
+    (row, index) =>
+      el("span", {}, el("span", { class: `swatch shade-${index % SHADES}`, "aria-hidden": "true" }), `#${row.seq}`),
   ],
   [
     "Restore point",

@@ -35,9 +35,7 @@ function verdict(report) {
       " ",
       name(`${report.source}/${report.machine}`),
       `: ${many(report.points, "restore point")}, ${report.verified_points} verified, `,
-      `${report.damaged_points} damaged, ${
-        report.deleted_points
-      } deleted since.`,
+      `${report.damaged_points} damaged, ${report.deleted_points} deleted since.`,
     ),
     report.gaps.length > 0 && table(gapColumns, report.gaps, { caption: "Gaps" }),
     spared.length > 0 &&

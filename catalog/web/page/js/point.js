@@ -169,7 +169,8 @@ export class Point {
 
   #showActions(point) {
     return this.#actions.load(async () => {
-      const { items } = await all(`/v1/restore-points/${point.restore_point_id}/disks`, {});
+      const { items, ...answer } = await all(`/v1/restore-points/${point.restore_point_id}/disks`, {});
+      this.#actions.stamp(answer);
       const offered = actions(point, items, (ways) => this.#actions.ways(ways));
       this.#actions.element.hidden = !offered;
       return offered;

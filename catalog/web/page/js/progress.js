@@ -51,10 +51,9 @@ function face(task) {
     meter,
     el(
       "span",
-      { class: "stamp", role: "status" },
+      { class: "stamp" },
       total ? `${bytes(done)} of ${bytes(total)}` : task.status === "requested" ? "waiting for a worker" : "",
-      " ",
-      name(task.what ?? ""),
+      task.what && [" \u00b7 ", name(task.what)],
     ),
   ];
 }

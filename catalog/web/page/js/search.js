@@ -99,7 +99,10 @@ export class Search {
     const answer = await all(path, { inherited: "true" });
     const { items, more } = answer;
     this.#panel.stamp(answer);
-    this.#panel.ways({ curl: curl({ path: target(path, { inherited: "true" }) }) });
+    this.#panel.ways({
+      cli: cli("sql", `SELECT * FROM chunk_refs WHERE digest = unhex('${digest}') ORDER BY ALL`),
+      curl: curl({ path: target(path, { inherited: "true" }) }),
+    });
     const machines = new Set(items.map((row) => row.machine_id)).size;
     return [
       el(

@@ -23,12 +23,6 @@ const cell = (value) => {
   return String(value);
 };
 
-/** The page's as-of goes into the body. */
-function bodyOf(query, more = {}) {
-  const asOf = at("as_of");
-  return { query, ...(asOf ? { as_of: /^\d+$/.test(asOf) ? Number(asOf) : asOf } : {}), ...more };
-}
-
 export class Sql {
   #panel = new Panel("sql", "SQL");
   #answer = new Panel("answer", "Answer", { level: 3 });
@@ -41,11 +35,12 @@ export class Sql {
     autocapitalize: "off",
     value: FIRST,
     "aria-keyshortcuts": "Control+Enter",
-    maxlength: 100000,
+    maxlength: 65536,
   });
   #saved = el("select", { id: "saved", onchange: () => this.#pick() });
   #why = el("p", { class: "about" });
-  #limits = el("p", { class: "hint" });
+  #rows = el("input", { type: "number", min: 1, max: 10000000, value: 100000, required: true });
+  #seconds = el("input", { type: "number", min: 1, max: 300, value: 30, required: true });
   #run = button("Run", () => this.#ask(), { class: "primary" });
   #stop = button("Stop", () => this.#abort?.abort(), { disabled: true });
   #exports = el("div", { class: "exports", role: "group", "aria-label": "Save the whole answer as" });
@@ -65,8 +60,15 @@ export class Sql {
       this.#why,
       field("Query", this.#query, { class: "field wide" }),
       el("div", { class: "buttons" }, this.#run, this.#stop, this.#exports),
-      this.#limits,
+      el(
+        "div",
+        { class: "buttons limits" },
+        field("Seconds at most", this.#seconds),
+        field("Rows at most in a file", this.#rows),
+        el("p", { class: "hint" }, `Read-only, over what you may see. ${count(ROWS_SHOWN)} rows are shown here.`),
+      ),
     );
+    for (const limit of [this.#rows, this.#seconds]) limit.addEventListener("input", () => this.#ways());
     this.#query.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#ask();
     });
@@ -89,32 +91,15 @@ export class Sql {
       );
       this.#help.stamp(views);
       this.#help.ways({ cli: cli("sql", "SELECT * FROM duckdb_columns()"), curl: curl({ path: "/v1/sql/views" }) });
-      this.#say(views.data.limits ?? questions.data.limits);
       return reference(views.data.items, (name) => this.#take(`SELECT * FROM ${name} LIMIT 100`));
     });
-  }
-
-  #say(limits) {
-    const parts = limits
-      ? [
-          `at most ${limits.seconds} s`,
-          `${bytes(limits.memory_bytes)} of memory`,
-          `${count(limits.row_limit ?? limits.rows)} rows`,
-          `${bytes(limits.byte_limit ?? limits.bytes)}`,
-        ]
-      : [];
-    fill(
-      this.#limits,
-      `Read-only, over what you may see. ${parts.length ? `Limits: ${parts.join(", ")}. ` : ""}`,
-      `The first ${count(ROWS_SHOWN)} rows are shown; a saved file has them all. Ctrl+Enter runs.`,
-    );
   }
 
   #pick() {
     const found = this.#questions[Number(this.#saved.value)];
     if (!found || this.#saved.value === "") return;
-    fill(this.#why, found.description ?? "");
-    this.#take(found.query ?? found.sql);
+    fill(this.#why, found.why);
+    this.#take(found.query);
   }
 
   #take(query) {
@@ -123,12 +108,21 @@ export class Sql {
     this.#query.focus();
   }
 
+  /** The request for the answer; the page's as-of goes into it. */
+  #body(query, rows) {
+    const asOf = at("as_of");
+    const limits = { row_limit: rows ?? (Number(this.#rows.value) || 1), seconds: Number(this.#seconds.value) || 1 };
+    return { query, ...(asOf ? { as_of: /^\d+$/.test(asOf) ? Number(asOf) : asOf } : {}), ...limits };
+  }
+
   #ways() {
     const query = this.#query.value;
-    this.#panel.ways({
+    const ways = {
       cli: cli("sql", query),
-      curl: curl({ path: "/v1/sql", method: "POST", body: bodyOf(query), accept: "text/csv" }),
-    });
+      curl: curl({ path: "/v1/sql", method: "POST", body: this.#body(query), accept: "text/csv" }),
+    };
+    this.#panel.ways(ways);
+    this.#answer.ways(ways);
   }
 
   async #ask() {
@@ -143,10 +137,10 @@ export class Sql {
     fill(this.#answer.body, el("p", { role: "status" }, "Asking\u2026"));
     await this.#answer.load(
       async () => {
-        const body = bodyOf(query, { row_limit: ROWS_SHOWN });
+        const body = this.#body(query, ROWS_SHOWN);
         const answer = await ask("/v1/sql", { method: "POST", body, signal: mine.signal });
         this.#answer.stamp(answer);
-        return this.#show(answer.data, (performance.now() - begun) / 1000);
+        return this.#show(answer, (performance.now() - begun) / 1000);
       },
       { again: () => this.#ask() },
     );
@@ -154,10 +148,10 @@ export class Sql {
     if (this.#abort === mine) this.#stop.disabled = true;
   }
 
-  #show({ columns, rows, truncated }, seconds) {
+  #show({ data: { columns, rows }, response }, seconds) {
     const number = (name) =>
       rows.length > 0 && rows.every((row) => row[name] === null || typeof row[name] === "number");
-    const cut = truncated || rows.length === ROWS_SHOWN;
+    const cut = response.headers.get("Catalog-Truncated") === "true";
     return [
       el(
         "p",
@@ -176,7 +170,7 @@ export class Sql {
     const [accept, suffix] = FORMS[form];
     from.disabled = true;
     try {
-      const body = bodyOf(this.#query.value.trim());
+      const body = this.#body(this.#query.value.trim());
       const { size } = await download("/v1/sql", { method: "POST", body, accept }, `holdfast-answer.${suffix}`);
       fill(this.#why, `Saved ${bytes(size)} as ${form}.`);
     } catch (error) {

@@ -5,8 +5,7 @@ import { table } from "./table.js";
 
 const columns = [
   ["Column", (column) => el("code", {}, column.name)],
-  ["Type", (column) => column.type ?? ""],
-  ["Meaning", (column) => column.comment ?? column.description ?? ""],
+  ["Meaning", (column) => column.description],
 ];
 
 /** All views; `onTake` puts a first query over one into the editor. */
@@ -15,7 +14,7 @@ export function reference(views, onTake) {
     el(
       "details",
       { class: "view" },
-      el("summary", {}, el("code", {}, view.name), " ", view.comment ?? view.description ?? ""),
+      el("summary", {}, el("code", {}, view.name), " ", view.description),
       table(columns, view.columns, { caption: `Columns of ${view.name}` }),
       button(`Query ${view.name}`, () => onTake(view.name), { class: "quiet" }),
     ),

@@ -74,11 +74,7 @@ function work(status) {
   if (!tasks) return null;
   return item(
     "Tasks",
-    el(
-      "a",
-      { href: link({ view: "tasks" }) },
-      `${count(tasks.running)} running`,
-    ),
+    el("a", { href: link({ view: "tasks" }) }, `${count(tasks.running)} running`),
     tasks.waiting && !tasks.running ? "warn" : "",
     tasks.waiting ? `${count(tasks.waiting)} waiting for a worker` : "none waiting",
   );

@@ -25,11 +25,11 @@ export function table(columns, rows, { caption, empty = "Nothing here." } = {}) 
       el(
         "tbody",
         {},
-        rows.map((row) =>
+        rows.map((row, index) =>
           el(
             "tr",
             {},
-            columns.map(([, cell, more]) => el("td", { class: side(more) }, cell(row))),
+            columns.map(([, cell, more]) => el("td", { class: side(more) }, cell(row, index))),
           ),
         ),
       ),

@@ -2,7 +2,7 @@
 
 import { all, target } from "./api.js";
 import { el } from "./dom.js";
-import { Panel, curl } from "./panel.js";
+import { Panel, cli, curl } from "./panel.js";
 import { isOpen, live, statusBadge } from "./progress.js";
 import { may } from "./session.js";
 import { link } from "./state.js";
@@ -62,7 +62,7 @@ export class Tasks {
       async () => {
         found = await all("/v1/tasks", {}, { most: 500, live: true });
         this.#running.stamp(found);
-        this.#running.ways({ curl: curl({ path: target("/v1/tasks", {}, { live: true }) }) });
+        this.#running.ways({ cli: cli("tasks"), curl: curl({ path: target("/v1/tasks", {}, { live: true }) }) });
         return this.#draw(found.items.filter(isOpen));
       },
       { again: () => this.show() },
@@ -100,7 +100,7 @@ export class Tasks {
 
   #past(found) {
     this.#ended.stamp(found);
-    this.#ended.ways({ curl: curl({ path: target("/v1/tasks", {}, { live: true }) }) });
+    this.#ended.ways({ cli: cli("tasks"), curl: curl({ path: target("/v1/tasks", {}, { live: true }) }) });
     const recent = found.items.filter((task) => task.ended_at && Date.now() - Date.parse(task.ended_at) < DAY);
     recent.sort((one, other) => duration(other) - duration(one));
     return table(columns, recent, { caption: "Tasks of the last day", empty: "No task ended in the last 24 hours." });
