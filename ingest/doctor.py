@@ -9,11 +9,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Literal
 
 from catalog.domain.events import PackSealed
 from catalog.home import Home, RepositoryConfig
+from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from ingest.damage import DamagedPacks
 from ingest.wiring import free_bytes, load_keys
@@ -21,6 +23,7 @@ from storage.errors import HoldfastError
 from storage.objects.local import LocalObjects
 from storage.packs.format import pack_name
 
+STALE_CHECKPOINT = timedelta(days=2)
 MIN_FREE_BYTES = 5 * 1024**3
 TOOLS = {
     "qemu-img": "restores to qcow2, vmdk and vhdx",
@@ -123,6 +126,22 @@ def _runs(catalog: Catalog) -> Check:
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
+def _ledger(catalog: Catalog) -> Check:
+    status = Ledger(catalog.log, catalog.home, catalog.clock).status()
+    failing = [place.name for place in status.places if place.failing]
+    if failing:
+        return Check("ledger", "fail", f"checkpoints do not reach {', '.join(failing)}", "holdfast ledger checkpoint")
+    if not status.places:
+        hint = "keep checkpoints elsewhere: holdfast ledger place add"
+        return Check("ledger", "warn", "whoever can write here can rewrite history unnoticed", hint)
+    if status.published_at is None or status.age is None:
+        return Check("ledger", "warn", "no checkpoint was published yet", "holdfast ledger checkpoint")
+    detail = f"{status.published_size} of {status.size} events signed, {status.published_at:%Y-%m-%dT%H:%M:%SZ}"
+    if status.age > STALE_CHECKPOINT and status.size > (status.published_size or 0) + 1:
+        return Check("ledger", "warn", f"{detail}: long ago", "holdfast ledger checkpoint")
+    return Check("ledger", "ok", detail, "compare the log with them: holdfast ledger check")
+
+
 def _space(home: Home) -> Check:
     free = free_bytes(home.root)
     status: Status = "ok" if free >= MIN_FREE_BYTES else "warn"
@@ -134,6 +153,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "index": _index,
     "packs": _recorded_packs,
     "runs": _runs,
+    "ledger": _ledger,
 }
 
 

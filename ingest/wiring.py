@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 from catalog.domain.events import RepositoryInitialised
 from catalog.home import FORMAT, Home, RepositoryConfig, check_chunk_bytes
+from catalog.ledger.ledger import Ledger
 from catalog.log import EventLog
 from catalog.runtime import Catalog, create_lake
 from ingest.damage import DamagedPacks
@@ -157,7 +158,10 @@ def load_keys(home: Home, config: RepositoryConfig) -> KeyRing:
 
 @contextmanager
 def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) -> Iterator[Services]:
-    """Open a home for writing work and close it afterwards."""
+    """Open a home for writing work and close it afterwards; work that came to its end may be due for a checkpoint.
+
+    Raises Corrupt when a place of the ledger knows another history than the log.
+    """
     config = home.read_config()
     keys = load_keys(home, config)
     with Catalog.opened(home, clock=clock) as catalog:
@@ -174,6 +178,7 @@ def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) 
         packs = PackRecorder(catalog.log, config.repository_id, clock)
         damaged = DamagedPacks(catalog.log, config.repository_id, clock)
         yield Services(catalog, objects, store, packs, damaged, clock, random or SystemRandom(), uuid4)
+        Ledger(catalog.log, home, clock).publish_if_due()
 
 
 def free_bytes(path: Path) -> int:

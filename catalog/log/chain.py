@@ -77,17 +77,21 @@ def next_head(head: bytes, leaf: bytes) -> bytes:
     return sha256(b"\x01" + head + leaf).digest()
 
 
-def verified(row: ChainedRow) -> StoredRow | None:
-    """The row if it is what was recorded, else None."""
+def typed(row: ChainedRow) -> StoredRow | None:
+    """The row if its values can be an event's at all, verified or not."""
     originator_id = _uuid(row.originator_id)
     version, topic, state = row.originator_version, row.topic, row.state
     if originator_id is None or not isinstance(topic, str) or not isinstance(state, bytes):
         return None
     if not isinstance(version, int) or not 0 < version <= MAX_VERSION:
         return None
-    if leaf_of(originator_id, version, topic, state) != row.leaf:
-        return None
     return StoredRow(row.position, originator_id, version, topic, state)
+
+
+def verified(row: ChainedRow) -> StoredRow | None:
+    """The row if it is what was recorded, else None."""
+    stored = typed(row)
+    return stored if stored is not None and leaf_of(*stored[1:]) == row.leaf else None
 
 
 def walk(rows: Iterable[ChainedRow], position: int, head: bytes) -> ChainReport:

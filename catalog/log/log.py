@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,9 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 
 from catalog.domain.events import Event
 from catalog.log.application import LogApplication
-from catalog.log.chain import ChainReport, StoredRow
+from catalog.log.chain import ChainReport, StoredRow, leaf_of, next_head
 from catalog.log.check import LogCheck
+from catalog.log.evidence import LogEvidence
 from catalog.log.failures import translated
 from catalog.log.framing import plain_bytes
 from catalog.log.sqlite import create_file
@@ -51,6 +52,7 @@ class EventLog:
             self._app = LogApplication(path, lock_timeout_s)
         self._recorder = self._app.chained
         self._mapper = self._app.msgpack
+        self.evidence = LogEvidence(self._recorder, path)
 
     @classmethod
     def create(cls, path: Path, *, lock_timeout_s: int = 10) -> Self:
@@ -95,6 +97,25 @@ class EventLog:
                 return int(self._app.save(*events)[-1].notification.id)
         except (IntegrityError, sqlite3.IntegrityError) as error:
             return self._position_of_same(events, error)
+
+    def append_stored(self, rows: Sequence[StoredRow], head: bytes) -> int:
+        """Record rows of another copy of this log behind its end, as they are; return the position reached.
+
+        Raises Corrupt (log-fork), and records nothing, unless they follow the last position and lead to `head`.
+        """
+        position, reached = self._recorder.last_link()
+        for place, row in enumerate(rows, start=position + 1):
+            leaf = leaf_of(row.originator_id, row.originator_version, row.topic, row.state)
+            reached = next_head(reached, leaf) if row.position == place else b""
+        if reached != head:
+            raise Corrupt(
+                f"the events behind position {position} do not follow from those before",
+                code="log-fork",
+                why="they are of another log, or of another story of this one",
+            )
+        with translated(self._path):
+            self._recorder.insert_events([_stored(row) for row in rows])
+        return position + len(rows)
 
     def stream(self, originator_id: UUID, after_version: int = 0) -> Iterator[Event]:
         """The events of one stream, in order; Corrupt when one was altered, is missing or cannot be decoded."""

@@ -50,6 +50,7 @@ SET_STREAM = """
 INSERT INTO streams (originator_id, version) VALUES (?, ?)
 ON CONFLICT (originator_id) DO UPDATE SET version = excluded.version
 """
+LEAVES = "SELECT notification_id, leaf FROM chain WHERE notification_id > ? AND notification_id <= ? ORDER BY 1"
 HEAD_AT = "SELECT MAX(head) FROM chain WHERE notification_id = ?"
 ENDS = """
 SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'stored_events'), 0),

@@ -27,6 +27,7 @@ MODULES = {
     "ingest.cli.restore": ("restore", "export"),
     "ingest.cli.forget": ("forget",),
     "ingest.cli.maintain": ("verify", "rebuild", "doctor"),
+    "ingest.cli.recover": ("recover", "ship"),
     "catalog.cli.tasks": ("tasks",),
     "ingest.cli.worker": ("worker",),
     "ingest.cli.demo": ("demo",),

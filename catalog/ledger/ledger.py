@@ -1,0 +1,310 @@
+"""The ledger of one home: its key, its tree, its checkpoints and where they are kept.
+
+Imports `catalog` and `storage`. What is signed is the log as its chain has it; what is published is recorded in the
+ledger's own stream.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from catalog.domain.ids import ledger_stream
+from catalog.domain.ledger import CheckpointPublished, LedgerPlaceAdded, LedgerPlaceRemoved
+from catalog.home import Home
+from catalog.ledger.check import Kept, LedgerCheck, check_log
+from catalog.ledger.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
+from catalog.ledger.history import LedgerHistory, open_place
+from catalog.ledger.keyfile import key_name, load_key, make_key
+from catalog.ledger.note import SignerKey
+from catalog.ledger.places import Place
+from catalog.ledger.publish import compare_newest, publish_to
+from catalog.ledger.tiles import Tiles
+from catalog.ledger.tree import MerkleTree
+from catalog.log import EventLog
+from storage.errors import Conflict, Denied, Invalid, NotFound
+
+if TYPE_CHECKING:
+    from catalog.ledger.bundle import CoverageRequest
+
+EVERY_EVENTS = 10_000
+EVERY_SECONDS = 3600
+RETRY_SECONDS = 300
+MAX_PLACES = 16
+MAX_COMPARED = 1000
+OWN_RECORD = "the log's own record"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceStatus:
+    """A place as the log knows it. `kept_size`: the last size it took; `failing`: it did not take the last one."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, str]
+    kept_size: int | None
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How far the log is, and when it was last published, over how many events and how long ago."""
+
+    size: int
+    published_at: datetime | None
+    published_size: int | None
+    age: timedelta | None
+    places: tuple[PlaceStatus, ...]
+
+
+class Ledger:
+    """Safe to use from several threads and processes."""
+
+    def __init__(self, log: EventLog, home: Home, clock: Callable[[], datetime]) -> None:
+        self._log = log
+        self._home = home
+        self._clock = clock
+        self._tree = MerkleTree(log.evidence.leaves, Tiles(home.ledger_dir))
+        self._history = LedgerHistory()
+        self._lock = RLock()
+
+    @cached_property
+    def repository_id(self) -> UUID:
+        """Whose ledger it is."""
+        return self._home.read_config().repository_id
+
+    def public_key(self) -> str:
+        """The verifier key: `name+keyid+base64`."""
+        return str(self._key().verifier)
+
+    def checkpoint(self) -> Checkpoint:
+        """Sign the log as it is now; nothing is published or recorded."""
+        return self._signed(self._log.position())
+
+    def latest(self) -> Checkpoint:
+        """The checkpoint that was published last. Raises NotFound `ledger-no-checkpoint`."""
+        newest = self._followed().newest
+        if newest is None:
+            raise NotFound("no checkpoint was published yet", code="ledger-no-checkpoint", hint="ledger checkpoint")
+        return self._signed(newest.size)
+
+    def checkpoint_at(self, size: int) -> Checkpoint:
+        """Sign the log as it was at a size."""
+        return self._signed(size)
+
+    def inclusion(self, position: int, size: int) -> list[bytes]:
+        """The path that proves the event at `position` in the tree of `size` events."""
+        self._check_span(position, size, least=1)
+        return self._tree.inclusion(position - 1, size, self._root(size))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The path that proves that the log at size `new` begins with the log at size `old`."""
+        self._check_span(old, new, least=0)
+        return self._tree.consistency((old, self._root(old)), (new, self._root(new)))
+
+    def multiproof(self, positions: list[int], size: int) -> list[bytes]:
+        """The nodes that prove all these events at once."""
+        return self._tree.multiproof([position - 1 for position in positions], size, self._root(size))
+
+    def event_proof(self, position: int) -> dict[str, Any]:
+        """One event as stored, with its path to a signed checkpoint; bytes are base64, as in the checkpoint."""
+        row = self._log.evidence.stored(position)
+        newest = self._followed().newest
+        covered = newest is not None and newest.size >= position
+        checkpoint = self._signed(newest.size) if covered and newest else self.checkpoint()
+        return {
+            "position": position,
+            "originator_id": str(row.originator_id),
+            "originator_version": row.originator_version,
+            "topic": row.topic,
+            "state": _text(row.state),
+            "size": checkpoint.size,
+            "path": [_text(node) for node in self.inclusion(position, checkpoint.size)],
+            "checkpoint": checkpoint.note,
+            "public_key": self.public_key(),
+        }
+
+    def add_place(self, name: str, kind: str, settings: dict[str, str]) -> None:
+        """Keep checkpoints at one more place. Raises Conflict, Unavailable when it does not answer, Corrupt."""
+        history = self._followed()
+        if name in history.places:
+            raise Conflict(f"there is a place {name} already", code="ledger-place-exists")
+        if len(history.places) >= MAX_PLACES:
+            raise Invalid(f"more than {MAX_PLACES} places are not of use", code="ledger-places")
+        place = open_place(kind, settings, self.repository_id)
+        compare_newest(name, place, 0, self._key().verifier, self._computed)
+        self._log.save(LedgerPlaceAdded(**self._next(), name=name, kind=kind, settings=settings))
+
+    def remove_place(self, name: str) -> None:
+        """Stop keeping checkpoints at a place; what is there stays. Raises NotFound."""
+        self._place_event(name)
+        self._log.save(LedgerPlaceRemoved(**self._next(), name=name))
+
+    def status(self) -> LedgerStatus:
+        """What was published, and which places fail."""
+        history = self._followed()
+        newest, now = history.newest, self._clock()
+        failing = newest.failed if newest else ()
+        return LedgerStatus(
+            size=self._log.position(),
+            published_at=newest.recorded_at if newest else None,
+            published_size=newest.size if newest else None,
+            age=now - newest.recorded_at if newest else None,
+            places=tuple(
+                PlaceStatus(name, event.kind, event.settings, history.kept.get(name), name in failing)
+                for name, event in sorted(history.places.items())
+            ),
+        )
+
+    def publish(self) -> CheckpointPublished:
+        """Sign the log as it is now, write that to every place and record it. Corrupt: a place knows another log."""
+        published = self._publish(always=True)
+        if published is None:
+            raise AssertionError("unreachable")
+        return published
+
+    def publish_if_due(
+        self, every_events: int = EVERY_EVENTS, every_seconds: float = EVERY_SECONDS
+    ) -> CheckpointPublished | None:
+        """Publish when there are places and enough is new; one read of one event when not.
+
+        A place that failed is tried again after five minutes. None when nothing was recorded.
+        """
+        version = self._log.version(ledger_stream(self.repository_id))
+        if version == 0:
+            return None
+        last = next(self._log.stream(ledger_stream(self.repository_id), version - 1))
+        if isinstance(last, CheckpointPublished):
+            fresh = self._log.position() - last.size - 1
+            age = (self._clock() - last.recorded_at).total_seconds()
+            due = fresh > 0 and (fresh >= every_events or age >= every_seconds)
+            if not due and not (last.failed and age >= min(RETRY_SECONDS, every_seconds)):
+                return None
+        if not self._followed().places:
+            return None
+        try:
+            return self._publish(always=False)
+        except Conflict:
+            return None
+
+    def check(self, kept: list[Kept] | None = None) -> LedgerCheck:
+        """Compare the stored events with checkpoints: those given, or all that places keep and the log recorded."""
+        upto = self._log.position()
+        return check_log(self._log.evidence.rows(0, upto), self._all_kept() if kept is None else kept)
+
+    def kept_by(self, name: str) -> list[Kept]:
+        """Checkpoints that one place keeps: the newest, and a thousand others at most to narrow a finding down.
+
+        Raises NotFound, Corrupt, Unavailable.
+        """
+        event = self._place_event(name)
+        place = open_place(event.kind, event.settings, self.repository_id)
+        key = self._key().verifier
+        return [Kept(name, read_checkpoint(place.read(size), key)) for size in _some(list(place.sizes()))]
+
+    def prove_coverage(self, request: CoverageRequest) -> bytes:
+        """A bundle that proves, offline, what backups a machine had in a period."""
+        from catalog.ledger.prove import prove_coverage  # noqa: PLC0415
+
+        return prove_coverage(self, self._log, request)
+
+    def first_published_since(self, when: datetime) -> CheckpointPublished | None:
+        """The first checkpoint that was published at or after a moment."""
+        return next((event for event in self._followed().published if event.recorded_at >= when), None)
+
+    def _publish(self, *, always: bool) -> CheckpointPublished | None:
+        with self._lock:
+            history = self._followed()
+            key, last = self._key(), history.newest
+            checkpoint = self._signed(self._log.position())
+            places = {name: partial(self._open, event) for name, event in history.places.items()}
+            done = publish_to(places, history.kept, checkpoint, key.verifier, self._computed)
+            nothing_new = last is not None and checkpoint.size == last.size + 1 and last.failed == tuple(done.failed)
+            if nothing_new and not always:
+                return None
+            event = CheckpointPublished(
+                **self._next(),
+                size=checkpoint.size,
+                root=checkpoint.root,
+                key_id=key.verifier.key_id,
+                places=done.places,
+                failed=tuple(done.failed),
+            )
+            self._log.save(event)
+            return event
+
+    def _open(self, event: LedgerPlaceAdded) -> Place:
+        return open_place(event.kind, event.settings, self.repository_id)
+
+    def _place_event(self, name: str) -> LedgerPlaceAdded:
+        found = self._followed().places.get(name)
+        if found is None:
+            raise NotFound(f"there is no place {name}", code="ledger-place-unknown", hint="holdfast ledger place list")
+        return found
+
+    def _all_kept(self) -> list[Kept]:
+        kept = [Kept(OWN_RECORD, Checkpoint(event.size, event.root, b"", "")) for event in self._followed().published]
+        for name in self._history.places:
+            kept += self.kept_by(name)
+        return kept
+
+    def _signed(self, size: int) -> Checkpoint:
+        return sign_checkpoint(self._key(), size, self._root(size), self._log.chain_head(size))
+
+    def _root(self, size: int) -> bytes:
+        return self._tree.root(size, self._followed().anchor(size))
+
+    def _computed(self, size: int) -> tuple[bytes, bytes] | None:
+        try:
+            return self._root(size), self._log.chain_head(size)
+        except NotFound:
+            return None
+
+    def _key(self) -> SignerKey:
+        name = key_name(self.repository_id)
+        key = load_key(self._home.ledger_key_file, name)
+        newest = self._followed().newest
+        if newest is not None and (key is None or key.verifier.key_id != newest.key_id):
+            raise Denied(
+                f"the key that signed this ledger is not in {self._home.ledger_key_file}",
+                code="ledger-key-lost",
+                why=f"checkpoints are signed with key {newest.key_id}",
+                hint="put it back from a copy of the home",
+            )
+        return key or make_key(self._home.ledger_key_file, name)
+
+    def _followed(self) -> LedgerHistory:
+        with self._lock:
+            self._history.follow(self._log, self.repository_id)
+            return self._history
+
+    def _next(self) -> dict[str, Any]:
+        stream = ledger_stream(self.repository_id)
+        return {
+            "originator_id": stream,
+            "originator_version": self._log.version(stream) + 1,
+            "recorded_at": self._clock(),
+        }
+
+    def _check_span(self, first: int, last: int, *, least: int) -> None:
+        if not least <= first <= last <= self._log.position():
+            raise Invalid(
+                f"there is no proof from {first} to {last}",
+                code="ledger-span",
+                why=f"the log has {self._log.position()} events",
+            )
+
+
+def _some(sizes: list[int]) -> list[int]:
+    step = -(-len(sizes) // MAX_COMPARED) or 1
+    return sizes[::-1][::step]
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
