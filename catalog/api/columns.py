@@ -37,8 +37,16 @@ def schema_of(row: type) -> pa.Schema:
 
 def batch_of(row: type, rows: Sequence[Any]) -> pa.RecordBatch:
     """Rows of this type as a batch."""
-    plain = [msgspec.to_builtins(item, builtin_types=(datetime, bytes)) for item in rows]
-    return pa.RecordBatch.from_pylist(plain, schema=schema_of(row))
+    return pa.RecordBatch.from_pylist([_plain(item) for item in rows], schema=schema_of(row))
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    """The fields of a row as Arrow takes them; JSON that is passed on as it is becomes text."""
+    fields = msgspec.structs.asdict(item)
+    raw = {name: bytes(value).decode() for name, value in fields.items() if isinstance(value, msgspec.Raw)}
+    rest = {name: value for name, value in fields.items() if name not in raw}
+    plain: dict[str, Any] = msgspec.to_builtins(rest, builtin_types=(datetime, bytes))
+    return plain | raw
 
 
 def _struct_type(kind: inspect.Type) -> pa.StructType:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from catalog.api.metrics import Metrics
 from catalog.api.problems import of_fault, problem_response
 from catalog.api.settings import ServeSettings
-from storage.errors import HoldfastError, Invalid, Limit
+from storage.errors import Denied, HoldfastError, Invalid, Limit
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -74,13 +74,18 @@ class Edge:
             raise Limit("too many requests are under way", code="requests-too-many", hint="try again soon")
         if len(scope["raw_path"]) + len(scope["query_string"]) > self._limits.url_bytes:
             raise Limit(f"the URL is longer than {self._limits.url_bytes} bytes", code="url-length")
-        host = Headers(scope=scope).get("host", "")
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
         if self._hosts and _name_of(host) not in self._hosts:
             raise Invalid(
                 "this server does not answer to that host name",
                 code="host-unknown",
                 hint="use the address it listens on, or name the host in the settings",
             )
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            # No page of another origin works here, least of all where nobody needs a credential.
+            raise Denied("requests of other sites' pages are not answered", code="origin-foreign")
 
     async def _body(self, call: _Call) -> bytes:
         try:

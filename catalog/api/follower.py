@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from catalog.api.problems import Fault
 from catalog.domain.access import AccessRecorded
 from catalog.log import EventLog
 from storage.errors import HoldfastError
@@ -101,7 +102,7 @@ class Follower:
         except HoldfastError as error:
             self._failed(name, error)
         except Exception as error:
-            self._failed(name, _Unexpected(f"the follower met a fault ({type(error).__name__})", code="internal"))
+            self._failed(name, Fault(f"the follower met a fault ({type(error).__name__})", code="internal"))
             logger.exception("the follower met a fault")
         else:
             if self._troubles.pop(name, None) is not None:
@@ -111,9 +112,3 @@ class Follower:
         if name not in self._troubles:
             logger.error("%s: %s [%s]", name, error, error.code)
         self._troubles[name] = error
-
-
-class _Unexpected(HoldfastError):
-    """A fault of ours."""
-
-    kind = "corrupt"

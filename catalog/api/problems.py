@@ -36,6 +36,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "body-slow": 408,
     "etag-mismatch": 412,
     "host-unknown": 421,
+    "internal": 500,
     "method-not-allowed": 405,
     "not-acceptable": 406,
     "requests-too-many": 429,
@@ -54,6 +55,7 @@ TITLES: Mapping[str, str] = {
     "corrupt": "Stored data does not verify",
     "limit": "A limit was reached",
 }
+FAULT_TITLE = "The server failed"
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ def problem_response(
     retryable = isinstance(error, Unavailable) or status in (408, 429)
     body = Problem(
         type=f"urn:holdfast:problem:{error.code}",
-        title=TITLES[error.kind],
+        title=FAULT_TITLE if error.code == "internal" else TITLES[error.kind],
         status=status,
         detail=str(error),
         instance=instance,
@@ -137,13 +139,13 @@ def of_validation(error: RequestValidationError) -> tuple[HoldfastError, list[Fi
 def of_fault(error: Exception) -> HoldfastError:
     """A fault of ours: logged here, told without its text."""
     logger.error("a request failed", exc_info=error)
-    return _Fault("the request met an internal fault", code="internal", hint="the server's log says more")
+    return Fault("the request met an internal fault", code="internal", hint="the server's log says more")
 
 
-class _Fault(HoldfastError):
-    """Nothing that the caller could change or trust."""
+class Fault(HoldfastError):
+    """Nothing that the caller could change."""
 
-    kind = "corrupt"
+    kind = "unavailable"
 
 
 def _field_error(part: Mapping[str, Any]) -> FieldError:

@@ -56,17 +56,18 @@ def serve(
         oidc=_oidc(oidc_issuer, oidc_audience),
     )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    with api_services(home_of(context), settings) as services:
-        listening = socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=BACKLOG)
-        with listening:
-            url = url_of(settings, listening)
-            if as_json:
-                print_json({"url": url})
-            else:
-                typer.echo(url)
-            if not services.identities.configured:
-                say("No token was made yet: whoever uses this machine is admin. holdfast token create --role admin")
-            server_of(create_app(services), settings).run([listening])
+    with (
+        api_services(home_of(context), settings) as services,
+        listening_socket(settings.host, settings.port) as listening,
+    ):
+        url = url_of(settings, listening)
+        if as_json:
+            print_json({"url": url})
+        else:
+            typer.echo(url)
+        if not services.identities.configured:
+            say("No token was made yet: whoever uses this machine is admin. holdfast token create --role admin")
+        server_of(create_app(services), settings).run([listening])
 
 
 def settings_of(base: ServeSettings, **options: object) -> ServeSettings:
@@ -114,6 +115,16 @@ def server_of(served: FastAPI, settings: ServeSettings) -> Server:
     return Server(config, served)
 
 
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that connections to `port` wait at. Raises OSError."""
+    made = socket.create_server(
+        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+    )
+    # Inherited by each connection: head and body of an answer must not wait for the client's acknowledgement.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
 def url_of(settings: ServeSettings, listening: socket.socket) -> str:
     """Where the page is."""
     host, port = listening.getsockname()[:2]
@@ -127,7 +138,3 @@ def _oidc(issuer: str | None, audience: str | None) -> OidcTable | None:
     if issuer is None or audience is None:
         raise Invalid("OIDC needs an issuer and an audience", code="serve-oidc", hint="--oidc-issuer, --oidc-audience")
     return OidcTable(issuer=issuer, audience=audience)
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
