@@ -126,7 +126,8 @@ class Catalog:
     def find_point(self, text: str) -> RestorePoint:
         """The restore point that `text` names: the start of its identifier, `latest`, or `latest:MACHINE`.
 
-        Answered from the log, so that it works without the index. Raises NotFound, Invalid.
+        Answered from the log, so that it works without the index. Raises NotFound, which tells who deleted the
+        point if somebody did, and Invalid.
         """
         head, _, machine = text.partition(":")
         if head == "latest":
@@ -134,7 +135,11 @@ class Catalog:
             if not points:
                 raise NotFound("there is no restore point yet", code="restore-point-unknown", hint="holdfast backup")
             return points[-1]
-        return self._directory.point(pick_point(text, self._directory.points()))
+        try:
+            found = pick_point(text, self._directory.points())
+        except NotFound:
+            found = pick_point(text, self._directory.deleted_points())
+        return self._directory.point(found)
 
     def sources(self) -> list[SourceState]:
         """All sources, removed ones included, in the order in which they were added."""

@@ -143,11 +143,11 @@ class MachineBackup:
     def _steps(self) -> BackupReport:
         self._clean_leftovers()
         plans, left_out = self._plan()
-        snapshot = self._snapshot(plans)
+        snapshot, taken_at = self._snapshot(plans)
         try:
             points = self._copy_disks(snapshot, plans)
             snapshot.confirm()
-            committed = self._commit(snapshot, points, left_out)
+            committed = self._commit(snapshot, taken_at, points, left_out)
         except BaseException:
             self._release(snapshot, committed=False)
             raise
@@ -200,7 +200,8 @@ class MachineBackup:
             )
         return plans, tuple(left_out)
 
-    def _snapshot(self, plans: Mapping[str, Plan]) -> Snapshot:
+    def _snapshot(self, plans: Mapping[str, Plan]) -> tuple[Snapshot, datetime]:
+        """The snapshot, and when there was one: what the restore point will say its data is from."""
         machine_id = self._state.machine_id
         disks = tuple(disk_id_of(machine_id, key) for key in plans)
         asked = self._source.consistency
@@ -213,14 +214,14 @@ class MachineBackup:
             self._warnings.append(
                 f"{snapshot.consistency} consistency, {asked} was asked for ({snapshot.fallback_cause})"
             )
-        self._events.append(
+        created = self._events.append(
             ev.SnapshotCreated,
             machine_id=machine_id,
             label=self._label,
             consistency=snapshot.consistency,
             fallback_cause=snapshot.fallback_cause,
         )
-        return snapshot
+        return snapshot, created.recorded_at
 
     def _copy_disks(self, snapshot: Snapshot, plans: Mapping[str, Plan]) -> list[DiskPoint]:
         points = []
@@ -248,7 +249,7 @@ class MachineBackup:
         return point
 
     def _commit(
-        self, snapshot: Snapshot, points: list[DiskPoint], left_out: tuple[DiskLeftOut, ...]
+        self, snapshot: Snapshot, taken_at: datetime, points: list[DiskPoint], left_out: tuple[DiskLeftOut, ...]
     ) -> ev.RestorePointCommitted:
         built: list[ev.RestorePointCommitted] = []
 
@@ -265,6 +266,7 @@ class MachineBackup:
                     consistency=snapshot.consistency,
                     disks=tuple(points),
                     left_out=left_out,
+                    taken_at=taken_at,
                 )
             )
             about = {"machine_id": self._state.machine_id, "restore_point_id": self._restore_point_id}

@@ -90,6 +90,7 @@ def synthesise(
         disks=disks,
         left_out=of.left_out,
         of_restore_point=of.restore_point_id,
+        taken_at=of.taken_at,
     )
 
 

@@ -210,8 +210,11 @@ def _deleted(state: MachineState, event: RestorePointDeleted) -> MachineState:
 
 
 def _replaced(state: MachineState, event: RestorePointCommitted) -> tuple[DiskPoint, ...]:
-    """The points that a synthetic full says again: it takes the place of those that are bases."""
-    if event.origin == "backup":
+    """The points that a synthetic full says again: it takes the place of those that are bases.
+
+    One whose origin was deleted while it was made stands for itself, and the bases stay what they were.
+    """
+    if event.origin == "backup" or event.of_restore_point in state.deleted:
         return ()
     made_of = state.committed.get(event.of_restore_point) if event.of_restore_point else None
     if made_of is None or any(disk.level != "full" for disk in event.disks):

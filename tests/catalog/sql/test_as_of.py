@@ -84,7 +84,7 @@ def commit(author: Author, machine: UUID, change: Change, dice: random.Random) -
     taken_at = author.now() - timedelta(days=dice.choice([0, 400])) if dice.random() < 0.7 else None
     disk = DiskLeftOut(disk_id=machine, label='v"db', reason="independent", way_out="none")
     partial = dice.random() < 0.3
-    fields = {
+    fields: dict[str, Any] = {
         "taken_at": taken_at,
         "left_out": (disk,) if partial else (),
         "result": "partial" if partial else "complete",
