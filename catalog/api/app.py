@@ -26,6 +26,7 @@ from catalog.api.problems import FieldError, of_framework, of_validation, proble
 from catalog.api.quota import Quota
 from catalog.api.routes import ROUTERS
 from catalog.api.services import ApiServices
+from catalog.api.times import PositionTimes
 from storage.errors import HoldfastError
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
@@ -37,6 +38,7 @@ def create_app(services: ApiServices) -> FastAPI:
     metrics = Metrics()
     app.state.services = services
     app.state.metrics = metrics
+    app.state.times = PositionTimes(services.catalog.log)
     app.state.cursors = Cursors(services.service_key, services.clock, services.settings.limits.cursor_seconds)
     limits = services.settings.limits
     app.state.streams = Quota(limits.streams_each, limits.streams, code="streams-too-many", what="event streams")

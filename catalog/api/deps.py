@@ -138,7 +138,9 @@ class Ask:
     def headers(self, position: int | None = None) -> dict[str, str]:
         """What the answer is of, and how far the index is behind."""
         at = self.services.reads.position if position is None else position
-        return {"Catalog-Position": str(at), "Catalog-Lag": str(self.lag())}
+        told = {"Catalog-Position": str(at), "Catalog-Lag": str(self.lag())}
+        time = self.request.app.state.times.shown(at)
+        return {**told, "Catalog-Time": time} if time else told
 
 
 def needs(permission: Permission) -> Any:

@@ -26,6 +26,10 @@ INDEX_HEADERS: dict[str, Any] = {
         "description": "How many events the index was behind the log, the record of this call included.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "Catalog-Time": {
+        "description": "When the event at that position was recorded; absent at position 0.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
     "ETag": {"description": "Entity tag; send it back as If-None-Match.", "schema": {"type": "string"}},
 }
 LINK_HEADER: dict[str, Any] = {

@@ -12,6 +12,9 @@ from starlette.responses import Response
 from catalog.access.caller import GRANTS, Permission
 from catalog.api.deps import Ask, needs, needs_index, needs_page
 from catalog.api.schema import shows, shows_list
+from catalog.api.services import ApiServices
+from catalog.domain.task import OPEN
+from catalog.queries.asked import MAX_LIMIT
 from catalog.queries.rows import IndexStatus, SearchHit
 
 router = APIRouter(prefix="/v1", default_response_class=Response)
@@ -34,6 +37,20 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
+    """The last published checkpoint: over how many events, and when; null before the first."""
+
+    size: int | None
+    published_at: datetime | None
+
+
+class TaskCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks that have not ended: under way, and waiting for a worker."""
+
+    running: int
+    waiting: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the service: the index at its position, and what keeps it from being newer."""
 
@@ -41,6 +58,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log_position: int
     lag: int
     trouble: Trouble | None
+    ledger: LedgerState | None
+    tasks: TaskCounts
     sql_missing: tuple[str, ...]
     now: datetime
 
@@ -73,6 +92,8 @@ def get_status(ask: Annotated[Ask, needs_index(Permission.READ)]) -> Response:
             log_position=end,
             lag=max(0, end - services.reads.position),
             trouble=None if trouble is None else Trouble(code=trouble.code, why=str(trouble)),
+            ledger=_ledger(services),
+            tasks=_tasks(ask),
             sql_missing=(),
             now=services.clock(),
         ),
@@ -87,3 +108,16 @@ def search(
 ) -> Response:
     """Find machines by parts of their names; restore points, runs and chunks by their identifiers."""
     return ask.page(ask.services.reads.search(ask.asked, q), SearchHit)
+
+
+def _ledger(services: ApiServices) -> LedgerState | None:
+    if services.ledger is None:
+        return None
+    status = services.ledger.status()
+    return LedgerState(size=status.published_size, published_at=status.published_at)
+
+
+def _tasks(ask: Ask) -> TaskCounts:
+    found = ask.services.tasks.tasks(ask.caller, statuses=OPEN, limit=MAX_LIMIT)
+    waiting = sum(row.state.status == "requested" for row in found.rows)
+    return TaskCounts(running=len(found.rows) - waiting, waiting=waiting)

@@ -14,7 +14,8 @@ from catalog.api.deps import Ask, needs_index, needs_page
 from catalog.api.routes.coverage import utc
 from catalog.api.routes.events import EventAnswer, with_bodies
 from catalog.api.schema import shows, shows_list
-from catalog.queries.rows import DiskRow, PointRow, ProvenanceRow
+from catalog.queries.asked import page
+from catalog.queries.rows import DiskRow, LeftOutRow, PointRow, ProvenanceRow
 
 router = APIRouter(prefix="/v1/restore-points", default_response_class=Response)
 
@@ -66,6 +67,15 @@ def list_restore_point_disks(ask: Annotated[Ask, needs_page(Permission.READ)], r
     return ask.page(ask.services.reads.point_disks(ask.asked, point.restore_point_id), DiskRow)
 
 
+@router.get("/{restore_point}/left-out", responses=shows_list(LeftOutRow, "The disks by label."))
+def list_left_out(ask: Annotated[Ask, needs_page(Permission.READ)], restore_point: PointPath) -> Response:
+    """List the disks that a restore point does not hold, why, and what their owner can do."""
+    point = point_of(ask, restore_point)
+    rows = sorted(ask.services.reads.left_out(ask.asked, point.restore_point_id), key=_label)
+    at = ask.services.reads.position if ask.asked.as_of is None else ask.asked.as_of
+    return ask.page(page(ask.asked, at, rows, _label, lambda row: row), LeftOutRow)
+
+
 @router.get("/{restore_point}/provenance", responses=shows_list(ProvenanceRow, "Shares by disk and point."))
 def list_provenance(ask: Annotated[Ask, needs_page(Permission.READ)], restore_point: PointPath) -> Response:
     """Say which restore point supplies which share of each disk."""
@@ -79,6 +89,10 @@ def list_restore_point_events(ask: Annotated[Ask, needs_page(Permission.EVENTS)]
     point = point_of(ask, restore_point)
     page = ask.services.reads.events(ask.asked, restore_point_id=point.restore_point_id)
     return ask.page(with_bodies(page), EventAnswer)
+
+
+def _label(row: LeftOutRow) -> tuple[str, str]:
+    return row.label, str(row.disk_id)
 
 
 def point_of(ask: Ask, text: str) -> PointRow:
