@@ -143,6 +143,15 @@ class TaskBook:
             raise NotFound(f"there is no task {task_id}", code="task-unknown", hint="list them first")
         return state
 
+    def later(self, caller: Caller, state: TaskState) -> list[TaskState]:
+        """The states that a task went through behind `state`, in order. Raises as `task` does."""
+        states: list[TaskState] = []
+        if self.task(caller, state.task_id).version > state.version:
+            for event in self._log.stream(state.task_id, state.version):
+                state = state.apply(event)
+                states.append(state)
+        return states
+
     def tasks(
         self,
         caller: Caller,

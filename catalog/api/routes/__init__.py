@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from catalog.api.routes import blocks, chunks, coverage, events, machines, overview, points, sql, system, tokens
+from catalog.api.routes import (
+    blocks,
+    chunks,
+    coverage,
+    events,
+    ledger,
+    machines,
+    overview,
+    points,
+    sql,
+    system,
+    tasks,
+    tokens,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     overview.router,
@@ -14,7 +27,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     blocks.router,
     chunks.router,
     events.router,
+    ledger.router,
     sql.router,
+    tasks.router,
     tokens.router,
     system.router,
 )
