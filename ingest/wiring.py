@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 
 from catalog.domain.events import RepositoryInitialised
 from catalog.home import FORMAT, Home, RepositoryConfig, check_chunk_bytes
-from catalog.ledger.ledger import Ledger
 from catalog.log import EventLog
 from catalog.runtime import Catalog, create_lake
 from ingest.damage import DamagedPacks
@@ -53,6 +52,7 @@ class Services:
     """Everything a flow needs, built for one home."""
 
     catalog: Catalog
+    keys: KeyRing
     objects: ObjectStore
     store: ChunkStore
     packs: PackRecorder
@@ -158,10 +158,7 @@ def load_keys(home: Home, config: RepositoryConfig) -> KeyRing:
 
 @contextmanager
 def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) -> Iterator[Services]:
-    """Open a home for writing work and close it afterwards; work that came to its end may be due for a checkpoint.
-
-    Raises Corrupt when a place of the ledger knows another history than the log.
-    """
+    """Open a home for writing work and close it afterwards."""
     config = home.read_config()
     keys = load_keys(home, config)
     with Catalog.opened(home, clock=clock) as catalog:
@@ -177,8 +174,7 @@ def opened(home: Home, *, clock: Clock = utc_now, random: Random | None = None) 
         )
         packs = PackRecorder(catalog.log, config.repository_id, clock)
         damaged = DamagedPacks(catalog.log, config.repository_id, clock)
-        yield Services(catalog, objects, store, packs, damaged, clock, random or SystemRandom(), uuid4)
-        Ledger(catalog.log, home, clock).publish_if_due()
+        yield Services(catalog, keys, objects, store, packs, damaged, clock, random or SystemRandom(), uuid4)
 
 
 def free_bytes(path: Path) -> int:

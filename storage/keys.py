@@ -133,6 +133,10 @@ class KeyRing:
         """Return the 32-byte key of one pack."""
         return self._derive(b"pack" + pack_id + epoch.to_bytes(4, "little"), 32)
 
+    def segment_key(self, salt: bytes) -> bytes:
+        """Return the 32-byte key of one segment of the event log."""
+        return self._derive(b"segment" + salt, 32)
+
     def _derive(self, use: bytes, length: int) -> bytes:
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"holdfast 1 " + use).derive(self._master)
 

@@ -47,6 +47,17 @@ class PackDamaged(Event, frozen=True, kw_only=True):
     problem: str
 
 
+class RepositoryRecovered(Event, frozen=True, kw_only=True):
+    """The log was made anew from the object store up to `position`; what came after it once is not known.
+
+    `head` is the chain's head there, `lost` names segments of the log that could not be used.
+    """
+
+    position: int
+    head: bytes
+    lost: tuple[str, ...]
+
+
 # Pack streams (ids.pack_stream)
 
 

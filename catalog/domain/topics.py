@@ -8,6 +8,7 @@ from catalog.domain.events import Event
 EVENTS: tuple[type[Event], ...] = (
     events.RepositoryInitialised,
     events.PackDamaged,
+    events.RepositoryRecovered,
     events.PackSealed,
     events.SourceAdded,
     events.SourceRemoved,

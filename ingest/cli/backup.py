@@ -11,17 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from catalog.cli.app import JsonOption, app, home_of
+from catalog.cli.app import JsonOption, app
 from catalog.cli.output import print_error, print_json, print_rows, say
 from catalog.domain.events import RestorePointCommitted
 from catalog.domain.facts import DiskPoint
 from ingest.backup import BackupOutcome, BackupRequest, backup, machine_lock
 from ingest.cli.index import follow, warn_of_index
+from ingest.cli.work import working
 from ingest.flow import BackupReport
 from ingest.progress import shown
 from ingest.signals import stop_on_signals
 from ingest.synth import summarise, synthesise
-from ingest.wiring import opened
 from storage.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_PARTIAL
 
 COLUMNS = ["restore_point", "machine", "disk", "level", "cause", "changed_bytes", "read_bytes", "stored_bytes"]
@@ -37,7 +37,7 @@ def backup_command(
     """Back up a source, or one machine of it; incrementally where that is possible."""
     source, _, machine = target.partition("/")
     request = BackupRequest(source, machine or None, full=full)
-    with opened(home_of(context)) as services, stop_on_signals() as stop, shown(time.monotonic) as progress:
+    with working(context) as services, stop_on_signals() as stop, shown(time.monotonic) as progress:
         outcome = backup(services, request, progress=progress, stop=stop)
     _print(outcome.reports, as_json=as_json)
     return _tell(outcome, as_json=as_json)
@@ -115,7 +115,7 @@ def synth(
     as_json: JsonOption = False,
 ) -> None:
     """Make a synthetic full of a restore point, without moving data."""
-    with opened(home_of(context)) as services:
+    with working(context) as services:
         services.catalog.catch_up()
         state = services.catalog.machine_named(machine)
         with machine_lock(services, state, "worked on"):

@@ -21,6 +21,7 @@ MODULES = {
     "catalog.cli.tables": ("export-tables", "share-lake"),
     "catalog.cli.token": ("token",),
     "catalog.cli.ledger": ("ledger",),
+    "catalog.cli.prove": ("prove",),
     "ingest.cli.repository": ("init", "key"),
     "ingest.cli.source": ("source",),
     "ingest.cli.backup": ("backup", "synth"),

@@ -13,10 +13,10 @@ import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows, say
+from ingest.cli.work import working
 from ingest.doctor import examine
 from ingest.progress import shown
 from ingest.verify import Verifier, VerifyLevel, check_catalog
-from ingest.wiring import opened
 from storage.errors import EXIT_CODES, EXIT_PARTIAL
 
 rebuild_app = typer.Typer(help="Make derived data anew.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> int:
     """Read restore points back and say whether every byte is right."""
-    with opened(home_of(context)) as services, shown(time.monotonic) as progress:
+    with working(context) as services, shown(time.monotonic) as progress:
         problems = [] if point else check_catalog(services)
         points = [services.catalog.find_point(point)] if point else services.catalog.points()
         verifier = Verifier(services, level, progress)
@@ -67,7 +67,7 @@ def verify(
 def rebuild_index(context: typer.Context, as_json: JsonOption = False) -> int:
     """Make the index anew from the events, and the chunk index from the packs."""
     started = time.monotonic()
-    with opened(home_of(context)) as services, shown(time.monotonic) as progress:
+    with working(context) as services, shown(time.monotonic) as progress:
         progress.disk("events", 0)
         position = services.catalog.rebuild_index()
         report = services.store.rebuild_index()

@@ -13,15 +13,15 @@ from typing import Annotated
 
 import typer
 
-from catalog.cli.app import JsonOption, app, home_of
+from catalog.cli.app import JsonOption, app
 from catalog.cli.output import print_json, print_record, print_rows, say
+from ingest.cli.work import working
 from ingest.export import export_disk, local_address, uri_of
 from ingest.progress import shown
 from ingest.resolving import resolution
 from ingest.restore import Format
 from ingest.restoreflow import RestoreRequest, chosen_disks, restore_point
 from ingest.signals import stop_on_signals
-from ingest.wiring import opened
 from storage.errors import EXIT_PARTIAL, Invalid
 
 DiskOption = Annotated[str | None, typer.Option("--disk", metavar="D", help="One disk, by its label.")]
@@ -51,7 +51,7 @@ def restore(
         salvage=salvage,
         without_index=without_index,
     )
-    with opened(home_of(context)) as services, shown(time.monotonic) as progress:
+    with working(context) as services, shown(time.monotonic) as progress:
         report = restore_point(services, request, progress=progress)
     rows = [
         {
@@ -86,7 +86,7 @@ def export(
 ) -> None:
     """Serve a disk of a restore point over NBD, read-only, until interrupted."""
     address = local_address(nbd)
-    with opened(home_of(context)) as services, stop_on_signals() as stop:
+    with working(context) as services, stop_on_signals() as stop:
         found = services.catalog.find_point(point)
         disks = chosen_disks(found, disk)
         if len(disks) != 1:

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from catalog.cli.app import JsonOption, app, home_of
+from catalog.cli.app import JsonOption, app
 from catalog.cli.output import print_record, print_rows, say
 from ingest.cli.index import follow
+from ingest.cli.work import working
 from ingest.inventory import discover
 from ingest.sources import add_source, connected, remove_source
-from ingest.wiring import opened
 
 source_app = typer.Typer(help="Where machines come from.", no_args_is_help=True)
 app.add_typer(source_app, name="source")
@@ -38,7 +38,7 @@ def add(
         for key, value in {"path": path, "qmp": qmp, "ga": ga}.items()
         if value is not None
     }
-    with opened(home_of(context)) as services:
+    with working(context) as services:
         add_source(services, name, kind, settings)
         with connected(services, name) as source:
             found = discover(services, name, source)
@@ -53,7 +53,7 @@ def add(
 @source_app.command("list")
 def list_sources(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the sources."""
-    with opened(home_of(context)) as services:
+    with working(context) as services:
         rows = [
             {"source": state.name, "kind": state.kind, "settings": dict(state.settings)}
             for state in services.catalog.sources()
@@ -65,7 +65,7 @@ def list_sources(context: typer.Context, as_json: JsonOption = False) -> None:
 @source_app.command("check")
 def check(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
     """Ask a source whether a backup could begin."""
-    with opened(home_of(context)) as services, connected(services, name) as source:
+    with working(context) as services, connected(services, name) as source:
         fact = source.check()
     print_record({"source": name, **asdict(fact)}, as_json=as_json)
 
@@ -73,7 +73,7 @@ def check(context: typer.Context, name: str, as_json: JsonOption = False) -> Non
 @source_app.command("remove")
 def remove(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
     """Stop backing a source up; its restore points stay."""
-    with opened(home_of(context)) as services:
+    with working(context) as services:
         remove_source(services, name)
         follow(services)
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from catalog.cli.output import say
 from catalog.cli.tasks import task_line
 from ingest.signals import stop_on_signals
 from ingest.wiring import load_keys
+from ingest.worker.housekeeping import Housekeeping
 from ingest.worker.worker import Worker, WorkerSettings
 from storage.errors import Invalid
 
@@ -40,8 +42,13 @@ def worker(
             home,
             settings,
             tell=lambda state: _print(task_line(state, as_json=as_json)),
-            warn=lambda text: say(f"warning: {text}"),
+            warn=_warn,
+            housekeeping=[Housekeeping(home, warn=_warn, monotonic=time.monotonic)],
         ).run(stop, once=once)
+
+
+def _warn(text: str) -> None:
+    say(f"warning: {text}")
 
 
 def _print(line: str) -> None:

@@ -109,6 +109,7 @@ EXAMPLES: tuple[Event, ...] = (
         key_id="4f1c2a",
     ),
     ev.PackDamaged(**_at(SOURCE, 2), pack_id=bytes(range(16)), problem="footer does not verify"),
+    ev.RepositoryRecovered(**_at(SOURCE, 3), position=4711, head=bytes(range(32)), lost=("events/1-2.seg: damaged",)),
     ev.PackSealed(
         **_at(POINT, 1),
         pack_id=bytes(range(16)),

@@ -1,0 +1,143 @@
+"""The server is gone: the store and the key bring everything back that was acknowledged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from catalog.home import Home
+from catalog.log import EventLog
+from tests.support.lab import MIB, Lab, holdfast, start_holdfast
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """One machine, three points, a synthetic full, a verification, and a printed key."""
+    lab = Lab(tmp_path)
+    image = lab.images / "web.raw"
+    image.write_bytes(Random(1).randbytes(3 * MIB))
+    lab.ok("source", "add", "lab", "--kind", "image", "--path", lab.images)
+    for salt in range(3):
+        lab.ok("backup", "lab")
+        with image.open("r+b") as file:
+            file.seek(salt * MIB)
+            file.write(Random(salt).randbytes(100_000))
+    lab.ok("synth", "web")
+    lab.ok("verify", "latest")
+    lab.ok("key", "export", "--to", lab.root / "key.txt")
+    return lab
+
+
+def recovered(lab: Lab, *options: str, name: str = "new") -> Home:
+    """Recover from the lab's store into a home beside it."""
+    home = Home(lab.root / name)
+    answer = holdfast(
+        "--home", home.root, "recover", "--from", lab.home.store_dir, "--key", lab.root / "key.txt", *options
+    )
+    assert answer.code == 0, answer.err
+    return home
+
+
+def heads(home: Home, until: int) -> list[bytes]:
+    """The chain's head at each position."""
+    with EventLog.open(home.event_file) as log:
+        return [log.chain_head(position) for position in range(1, until + 1)]
+
+
+@pytest.mark.parametrize("options", [(), ("--copy",)])
+def test_everything_acknowledged_comes_back(lab: Lab, options: tuple[str, ...]) -> None:
+    """Each event with the same chain, each restore point byte for byte, and backups go on from there."""
+    with EventLog.open(lab.home.event_file) as log:
+        end = log.position()
+    before, points = heads(lab.home, end), lab.json("points")
+    lab.ok("restore", "latest", "--to", lab.root / "before.raw")
+    with EventLog.open(lab.home.event_file) as log:
+        end = log.position()
+    before = heads(lab.home, end)
+    if not options:
+        (lab.root / "gone").mkdir()
+    shutil.move(lab.home.store_dir, lab.root / "store")
+    shutil.rmtree(lab.home.root)
+    (lab.home.root).mkdir()
+    shutil.move(lab.root / "store", lab.home.store_dir)
+    home = recovered(lab, *options)
+    assert heads(home, end) == before
+    assert holdfast("--home", home.root, "points", "--json").json() == points
+    answer = holdfast("--home", home.root, "restore", "latest", "--to", lab.root / "after.raw")
+    assert answer.code == 0, answer.err
+    assert (lab.root / "after.raw").read_bytes() == (lab.root / "before.raw").read_bytes()
+    answer = holdfast("--home", home.root, "backup", "lab", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json()[0]["disks"][0]["level"] == "incremental"
+    assert holdfast("--home", home.root, "verify").code == 0
+    assert home.store_dir.is_symlink() == (not options)
+
+
+def test_a_recovery_is_recorded_once(lab: Lab) -> None:
+    """The new log says up to where it was made anew, and a second recovery finds the first."""
+    home = recovered(lab)
+    with EventLog.open(home.event_file) as log:
+        topics = [type(one.event).__name__ for one in log.follow()]
+    assert topics.count("RepositoryRecovered") == 1
+    assert topics[-1] == "RepositoryRecovered"
+    again = recovered(lab, name="newer")
+    with EventLog.open(again.event_file) as log:
+        assert [type(one.event).__name__ for one in log.follow()] == topics
+
+
+def test_a_killed_recovery_goes_on(lab: Lab) -> None:
+    """Killed at any moment there is no half a home; the next attempt ends with the same log."""
+    store, key = lab.home.store_dir, lab.root / "key.txt"
+    home = Home(lab.root / "new")
+    for delay in (0.0, 0.02, 0.05, 0.1):
+        process = start_holdfast("--home", home.root, "recover", "--from", store, "--key", key)
+        try:
+            process.wait(delay)
+        except Exception:
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        if home.config_file.exists():
+            break
+        assert not home.root.exists()
+    if not home.config_file.exists():
+        recovered(lab)
+    assert holdfast("--home", home.root, "doctor").code == 0
+    assert holdfast("--home", home.root, "verify").code == 0
+
+
+def test_another_key_or_place_is_refused(lab: Lab) -> None:
+    """A key that is not the repository's, a folder that is no store, and a home that exists are errors."""
+    other = Lab(lab.root / "other")
+    other.ok("key", "export", "--to", lab.root / "other.txt")
+    home, store = lab.root / "new", lab.home.store_dir
+    for code, kind, arguments in (
+        (6, "key-mismatch", ("--from", store, "--key", lab.root / "other.txt")),
+        (5, "segments-missing", ("--from", lab.images, "--key", lab.root / "key.txt")),
+    ):
+        answer = holdfast("--home", home, "recover", *arguments, "--json")
+        assert (answer.code, answer.problem()["code"]) == (code, kind)
+        assert not home.exists()
+    answer = holdfast("--home", lab.home.root, "recover", "--from", store, "--key", lab.root / "key.txt", "--json")
+    assert (answer.code, answer.problem()["code"]) == (8, "home-exists")
+
+
+def test_what_is_lost_is_told(lab: Lab) -> None:
+    """Behind a damaged segment nothing is invented: what came before is there, and the rest is named."""
+    segments = sorted((lab.home.store_dir / "events").iterdir())
+    victim = segments[len(segments) // 2]
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.chmod(0o600)
+    victim.write_bytes(data)
+    home = lab.root / "new"
+    answer = holdfast("--home", home, "recover", "--from", lab.home.store_dir, "--key", lab.root / "key.txt", "--json")
+    assert answer.code == 3
+    report = answer.json()
+    assert victim.name in " ".join(report["lost"])
+    assert report["position"] == int(victim.name.split("-")[0]) - 1
+    assert holdfast("--home", home, "doctor").code == 0
