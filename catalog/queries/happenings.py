@@ -13,12 +13,11 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from catalog.access.caller import Scope
 from catalog.projections.tables import EVENTS
 from catalog.queries.asked import Asked, Page, after_number
-from catalog.queries.moment import Mask, Moment, Rows
+from catalog.queries.moment import KnownMachine, Mask, Moment, Rows
 from catalog.queries.rows import EventRow
 from catalog.queries.runs import TEXTS, RunBook
 from storage.errors import NotFound
@@ -121,9 +120,8 @@ class Happenings:
             return self._of_point(moment, scope, sought, sought.restore_point_id)
         if sought.machine_id is None:
             return 1, moment.position, self._in_scope(moment, scope, sought.topic)
-        wanted = np.zeros(len(moment.words("machine")) + 1, bool)
-        wanted[moment.machine(scope, sought.machine_id).number] = True
-        return 1, moment.position, self._of_machines(moment, wanted, sought.topic)
+        machine = moment.machine(scope, sought.machine_id)
+        return 1, moment.position, self._of_machines(moment, [machine], sought.topic)
 
     def _of_point(
         self, moment: Moment, scope: Scope, sought: Sought, restore_point_id: UUID
@@ -145,15 +143,13 @@ class Happenings:
     def _in_scope(self, moment: Moment, scope: Scope, topic: str | None = None) -> _Filter:
         if scope.everything:
             return _Filter(None, None, topic, np.empty(0, np.int64))
-        wanted = np.zeros(len(moment.words("machine")) + 1, bool)
-        for machine in moment.visible_machines(scope):
-            wanted[machine.number] = True
-        return self._of_machines(moment, wanted, topic)
+        return self._of_machines(moment, moment.visible_machines(scope), topic)
 
-    def _of_machines(self, moment: Moment, wanted: NDArray[np.bool_], topic: str | None) -> _Filter:
-        machines = frozenset(moment.text(number, "machine") for number in np.flatnonzero(wanted).tolist())
+    def _of_machines(self, moment: Moment, machines: Sequence[KnownMachine], topic: str | None) -> _Filter:
+        wanted = np.array([machine.number for machine in machines], np.int64)
         runs = np.flatnonzero(self._runs.at(moment).of_machines(moment, wanted)).tolist()
-        return _Filter(machines, frozenset(moment.text(run, "run") for run in runs), topic, np.empty(0, np.int64))
+        of_run = frozenset(moment.text(run, "run") for run in runs)
+        return _Filter(frozenset(str(machine.machine_id) for machine in machines), of_run, topic, np.empty(0, np.int64))
 
     def _windows(self, first: int, last: int, wanted: _Filter, *, newest_first: bool) -> Iterator[list[int]]:
         """The positions that match, window by window, each window and all together in order."""

@@ -86,7 +86,7 @@ def kept_of(moment: Moment) -> Kept:
 
 
 def _kept(moment: Moment) -> Kept:
-    points = moment.table("restore_points")
+    points, machines_table = moment.table("restore_points"), moment.table("machines")
     alive = np.flatnonzero(moment.deleted_rows < 0)
     number = points["machine_id"][alive]
     size = len(moment.words("machine"))
@@ -94,7 +94,6 @@ def _kept(moment: Moment) -> Kept:
     last[number] = alive
     stored = np.zeros(size, np.int64)
     np.add.at(stored, number, points["stored_bytes"][alive])
-    machines_table = moment.table("machines")
     first = np.full(size, NULL, np.int64)
     first[machines_table["machine_id"][::-1]] = machines_table["recorded_at"][::-1]
     return Kept(

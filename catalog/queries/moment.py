@@ -161,9 +161,10 @@ class Moment:
 
     def point(self, scope: Scope, restore_point_id: UUID) -> int:
         """The row of a restore point. Raises NotFound, also when the scope does not admit its machine."""
+        table, rows = self.table("restore_points"), self.point_rows
         number = self.words("point").find(str(restore_point_id))
-        row = int(self.point_rows[number]) if 0 <= number < len(self.point_rows) else -1
-        if row < 0 or not self.sees(scope, int(self.table("restore_points")["machine_id"][row])):
+        row = int(rows[number]) if 0 <= number < len(rows) else -1
+        if row < 0 or not self.sees(scope, int(table["machine_id"][row])):
             raise NotFound(f"there is no restore point {restore_point_id}", code="restore-point-unknown")
         return row
 

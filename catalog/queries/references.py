@@ -87,6 +87,7 @@ def _written(moment: Moment, lake: Lake, scope: Scope, digest: bytes, after: Key
     """The disks that have the chunk, in order, from the cursor's disk on."""
     if len(digest) != DIGEST_BYTES:
         raise Invalid(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}", code="digest-text")
+    table = moment.table("disk_points")
     batches = list(lake.find("chunk_refs", digest, ("disk_id", "seq", "block")))
     if not batches:
         return
@@ -97,12 +98,12 @@ def _written(moment: Moment, lake: Lake, scope: Scope, digest: bytes, after: Key
     for disk_id, code in sorted((text, code) for code, text in enumerate(encoded.dictionary.to_pylist())):
         disk = moment.words("disk").find(disk_id)
         rows = disk_rows(moment, disk) if disk >= 0 else np.empty(0, np.int64)
-        if not len(rows) or not moment.sees(scope, int(moment.table("disk_points")["machine_id"][rows[-1]])):
+        if not len(rows) or not moment.sees(scope, int(table["machine_id"][rows[-1]])):
             continue
         if after is not None and disk_id < str(after[0]):
             continue
         mine = codes == code
-        known = np.isin(seqs[mine], moment.table("disk_points")["seq"][rows])
+        known = np.isin(seqs[mine], table["seq"][rows])
         order = np.lexsort((blocks[mine][known], seqs[mine][known]))
         if len(order):
             yield Written(disk_id, disk, rows, seqs[mine][known][order], blocks[mine][known][order])

@@ -36,9 +36,9 @@ class Runs:
     last: Rows
     outcomes: NDArray[np.int64]
 
-    def of_machines(self, moment: Moment, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which runs are of wanted machines (by number, the last for none), as known at a moment."""
-        return (self.known <= moment.position) & wanted[np.minimum(self.machine, len(wanted) - 1)]
+    def of_machines(self, moment: Moment, machines: Rows) -> NDArray[np.bool_]:
+        """Which runs are of these machines (numbers), as known at a moment."""
+        return (self.known <= moment.position) & np.isin(self.machine, machines)
 
 
 class RunBook:

@@ -1,6 +1,6 @@
 """The small tables of the index in memory: columns of numpy in the order of the log, which only ever grow.
 
-Imports `catalog.projections.tables` and `storage`. A table is read when first asked for and then follows the index.
+Imports `catalog.projections.tables` and `storage`. `disk_points`, the largest, is read when first asked for.
 Because rows come in the order of their positions, the state at position N is the first so many rows of each table:
 readers cut what they see to one position, so they are never torn and never wait for a refresh.
 """
@@ -43,6 +43,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "deletions": ("restore_point_id", "actor", "rule", "reason", "kept_for", "recorded_at", "position"),
 }
 """What is kept in memory of each table."""
+
+ALWAYS = ("machines", "disks", "restore_points", "verifications", "deletions")
+"""Tables that are read at once; so whoever asks at a position finds all machines and points of it in `words`."""
 
 VOCABULARY = {"machine_id": "machine", "disk_id": "disk", "restore_point_id": "point", "run_id": "run"}
 """Columns whose texts are counted apart, so that the numbers are dense; all others share `word`."""
@@ -146,13 +149,13 @@ class Warm:
                     why="it was rebuilt, or another one was put in its place",
                     hint="open it again",
                 )
-            for name in self._tables:
+            for name in {*ALWAYS, *self._tables}:
                 self._read(name, self.position, head.position, head.snapshot)
             self.position, self._snapshot = head.position, head.snapshot
             return head.position
 
     def table(self, name: str) -> Table:
-        """A table up to `position` at least."""
+        """A table up to `position` at least; `refresh` was called before."""
         found = self._tables.get(name)
         if found is not None:
             return found

@@ -115,9 +115,13 @@ class Author:
             usual = {"source": "lab", "machine": name, "origin": "backup", "result": "complete", "consistency": "crash"}
             about = {"restore_point_id": point_id, "run_id": run, "disks": points}
             self.save(machine_id, RestorePointCommitted, **about, **usual | more)
-            self._last.update({point.disk_id: point for point in points})
+            self.remember(*points)
         self.save(machine_id, RunClosed, run_id=run, outcome="completed" if commit else "interrupted")
         return point_id
+
+    def remember(self, *points: DiskPoint) -> None:
+        """These were committed: later points of their disks count on from here."""
+        self._last.update({point.disk_id: point for point in points})
 
     def disk(self, run: UUID, disk_id: UUID, change: Change) -> DiskPoint:
         """Record the batches of one disk; return what seals them."""
