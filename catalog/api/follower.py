@@ -42,7 +42,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._wake = threading.Event()
         self._stopped = False
-        self._seen = self._polls = 0
+        self._seen = self._looked = self._polls = 0
         self._hurried = False
         self._troubles: dict[str, HoldfastError] = {}
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -88,12 +88,12 @@ class Follower:
 
     def _only_accesses(self, end: int) -> bool:
         """Whether all that is new are records of calls."""
-        position = self._seen
-        while position < end:
-            page = self._log.poll(position, max_bytes=PAGE_BYTES)
+        self._looked = max(self._looked, self._seen)
+        while self._looked < end:
+            page = self._log.poll(self._looked, max_bytes=PAGE_BYTES)
             if not page or not all(isinstance(recorded.event, AccessRecorded) for recorded in page):
                 return False
-            position = page[-1].position
+            self._looked = page[-1].position
         return True
 
     def _attempt(self, name: str, work: Callable[[], None]) -> None:

@@ -14,12 +14,14 @@ from uuid import UUID, uuid4
 
 from catalog.access.identity import Identities
 from catalog.access.journal import AccessJournal
+from catalog.access.oidc import OidcVerifier
 from catalog.access.tokens import TokenBook
 from catalog.api.follower import Follower
 from catalog.api.paging import service_key
 from catalog.api.services import ApiServices
 from catalog.api.settings import ServeSettings
 from catalog.home import Home
+from catalog.ledger.ledger import Ledger
 from catalog.projections.projector import Projector
 from catalog.projections.tables import TABLES
 from catalog.queries.reads import CatalogReads
@@ -53,12 +55,16 @@ def api_services(
         repository, log = catalog.config.repository_id, catalog.log
         reads = stack.enter_context(closing(CatalogReads(catalog.lake, catalog.index_resolver(), clock=clock)))
         tokens = TokenBook(log, repository, clock, random)
-        identities = Identities(tokens, None, clock, local_ok=settings.loopback)
+        oidc = None if settings.oidc is None else stack.enter_context(OidcVerifier.opened(settings.oidc, clock))
+        identities = Identities(tokens, oidc, clock, local_ok=settings.loopback)
         check_reach(settings, configured=identities.configured)
         journal = stack.enter_context(AccessJournal(log, repository, new_id(), clock))
         projecting = stack.enter_context(closing(Lake.open(home.lake_dir, TABLES, clock=clock)))
         projector = Projector(log, projecting)
-        follower = Follower(log, lambda: projector.catch_up(lambda *_: _adopt(reads)), reads.refresh, lambda: None)
+        ledger = Ledger(log, home, clock)
+        follower = Follower(
+            log, lambda: projector.catch_up(lambda *_: _adopt(reads)), reads.refresh, lambda: _publish(ledger)
+        )
         stack.callback(follower.stop)
         follower.start()
         yield ApiServices(
@@ -69,7 +75,7 @@ def api_services(
             journal=journal,
             tokens=tokens,
             tasks=TaskBook(log, repository, clock, new_id),
-            ledger=None,
+            ledger=ledger,
             door=door,
             clock=clock,
             service_key=service_key(home.service_key_file),
@@ -101,6 +107,10 @@ def _opened_door(stack: ExitStack, settings: ServeSettings) -> SqlDoor | None:
     except Unavailable as error:
         logger.warning("no SQL door: %s", error)
         return None
+
+
+def _publish(ledger: Ledger) -> None:
+    ledger.publish_if_due()
 
 
 def _adopt(reads: CatalogReads) -> None:

@@ -71,6 +71,12 @@ def matches(header: str | None, tag: str) -> bool:
     return "*" in named or tag.removeprefix("W/") in named
 
 
+def same_thing(if_match: str, value: Any) -> bool:
+    """Whether an If-Match header names the strong tag of `value`."""
+    named = {part.strip() for part in if_match.split(",")}
+    return "*" in named or strong_tag(ENCODER.encode(value)) in named
+
+
 def _next_path(request: Request, following: str) -> str:
     url = request.url.include_query_params(cursor=following)
     return f"{url.path}?{url.query}"

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catalog.access.identity import Identities
 from catalog.access.journal import AccessJournal
 from catalog.access.tokens import TokenBook
 from catalog.api.settings import ServeSettings
+from catalog.ledger.ledger import Ledger
 from catalog.queries.reads import CatalogReads
 from catalog.runtime import Catalog
+from catalog.sql.door.door import SqlDoor
 from catalog.tasks.book import TaskBook
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ class ApiServices:
     journal: AccessJournal
     tokens: TokenBook
     tasks: TaskBook
-    ledger: Any
-    door: Any
+    ledger: Ledger
+    door: SqlDoor | None
     clock: Callable[[], datetime]
     service_key: bytes
     settings: ServeSettings

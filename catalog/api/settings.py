@@ -1,4 +1,4 @@
-"""What `holdfast serve` can be told, by options or a TOML file. Imports `storage.errors` of ours.
+"""What `holdfast serve` can be told, by options or a TOML file. Imports `catalog.access`.
 
 Unknown keys are refused. Nothing here is a secret.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from catalog.access.oidc_settings import OidcSettings
 from storage.errors import Invalid, NotFound
 
 
@@ -34,16 +35,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long a request waits for the index to reach the position that it names."""
 
 
-class OidcTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose tokens are trusted: the provider, and which claims say role and machines."""
-
-    issuer: str
-    audience: str
-    role_claim: str = "holdfast_role"
-    machines_claim: str = "holdfast_machines"
-    roles: dict[str, str] = {}
-
-
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to listen, and whom to believe."""
 
@@ -55,7 +46,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Names by which clients may call this server beside its own address."""
     plain_http: bool = False
     """Listen without TLS beyond loopback: something in front of this server encrypts."""
-    oidc: OidcTable | None = None
+    oidc: OidcSettings | None = None
     limits: Limits = Limits()
 
     @property

@@ -17,9 +17,10 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
+from catalog.access.oidc_settings import OidcSettings
 from catalog.api.app import create_app
 from catalog.api.opening import api_services
-from catalog.api.settings import OidcTable, ServeSettings, read_settings
+from catalog.api.settings import ServeSettings, read_settings
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, say
 from storage.errors import Invalid
@@ -132,9 +133,9 @@ def url_of(settings: ServeSettings, listening: socket.socket) -> str:
     return f"{'https' if settings.tls else 'http'}://{shown}:{port}/"
 
 
-def _oidc(issuer: str | None, audience: str | None) -> OidcTable | None:
+def _oidc(issuer: str | None, audience: str | None) -> OidcSettings | None:
     if issuer is None and audience is None:
         return None
     if issuer is None or audience is None:
         raise Invalid("OIDC needs an issuer and an audience", code="serve-oidc", hint="--oidc-issuer, --oidc-audience")
-    return OidcTable(issuer=issuer, audience=audience)
+    return OidcSettings.parse({"issuer": issuer, "audience": audience})

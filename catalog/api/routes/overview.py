@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from catalog.access.caller import GRANTS, Permission
 from catalog.api.deps import Ask, needs, needs_index, needs_page
+from catalog.api.routes.ledger import LedgerState, state_of
 from catalog.api.schema import shows, shows_list
-from catalog.api.services import ApiServices
 from catalog.domain.task import OPEN
 from catalog.queries.asked import MAX_LIMIT
 from catalog.queries.rows import IndexStatus, SearchHit
@@ -37,13 +37,6 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
-    """The last published checkpoint: over how many events, and when; null before the first."""
-
-    size: int | None
-    published_at: datetime | None
-
-
 class TaskCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that have not ended: under way, and waiting for a worker."""
 
@@ -58,9 +51,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log_position: int
     lag: int
     trouble: Trouble | None
-    ledger: LedgerState | None
+    ledger: LedgerState
     tasks: TaskCounts
-    sql_missing: tuple[str, ...]
+    sql: bool
+    """Whether the SQL door is open."""
     now: datetime
 
 
@@ -92,9 +86,9 @@ def get_status(ask: Annotated[Ask, needs_index(Permission.READ)]) -> Response:
             log_position=end,
             lag=max(0, end - services.reads.position),
             trouble=None if trouble is None else Trouble(code=trouble.code, why=str(trouble)),
-            ledger=_ledger(services),
+            ledger=state_of(services.ledger.status()),
             tasks=_tasks(ask),
-            sql_missing=(),
+            sql=services.door is not None,
             now=services.clock(),
         ),
         position=index.position,
@@ -108,13 +102,6 @@ def search(
 ) -> Response:
     """Find machines by parts of their names; restore points, runs and chunks by their identifiers."""
     return ask.page(ask.services.reads.search(ask.asked, q), SearchHit)
-
-
-def _ledger(services: ApiServices) -> LedgerState | None:
-    if services.ledger is None:
-        return None
-    status = services.ledger.status()
-    return LedgerState(size=status.published_size, published_at=status.published_at)
 
 
 def _tasks(ask: Ask) -> TaskCounts:

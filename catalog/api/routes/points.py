@@ -6,16 +6,20 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
 from catalog.access.caller import Permission
-from catalog.api.deps import Ask, needs_index, needs_page
+from catalog.api.asof import wait_for
+from catalog.api.deps import Ask, in_thread, needs, needs_index, needs_page
+from catalog.api.replies import same_thing
 from catalog.api.routes.coverage import utc
 from catalog.api.routes.events import EventAnswer, with_bodies
 from catalog.api.schema import shows, shows_list
+from catalog.deletion import delete_point
 from catalog.queries.asked import page
 from catalog.queries.rows import DiskRow, LeftOutRow, PointRow, ProvenanceRow
+from storage.errors import Conflict
 
 router = APIRouter(prefix="/v1/restore-points", default_response_class=Response)
 
@@ -93,6 +97,31 @@ def list_restore_point_events(ask: Annotated[Ask, needs_page(Permission.EVENTS)]
 
 def _label(row: LeftOutRow) -> tuple[str, str]:
     return row.label, str(row.disk_id)
+
+
+@router.delete("/{restore_point}", responses=shows(PointRow, "The point with its tombstone.", tagged=False))
+async def delete_restore_point(
+    ask: Annotated[Ask, needs(Permission.DELETE)],
+    restore_point: Annotated[UUID, Path(description="The restore point, by its whole identifier.")],
+    reason: Annotated[str, Query(min_length=1, max_length=1000, description="Why; it stays in the tombstone.")],
+    if_match: Annotated[str | None, Header(max_length=1000, description="Only if it is still this ETag's.")] = None,
+) -> Response:
+    """Withdraw a restore point. A tombstone stays; points that build on it restore as before."""
+    position = await in_thread(_delete, ask, restore_point, reason, if_match)
+    await wait_for(ask.services, position)
+    point = ask.services.reads.restore_point(ask.asked, restore_point)
+    return await in_thread(ask.one, point)
+
+
+def _delete(ask: Ask, restore_point_id: UUID, reason: str, if_match: str | None) -> int:
+    services = ask.services
+    point = services.reads.restore_point(ask.asked, restore_point_id)
+    if if_match is not None and not same_thing(if_match, point):
+        raise Conflict("the restore point is not what it was", code="etag-mismatch", hint="read it again and decide")
+    ask.record(reason)
+    log, actor = services.catalog.log, ask.caller.name
+    delete_point(log, point.machine_id, restore_point_id, actor=actor, reason=reason, clock=services.clock)
+    return log.position()
 
 
 def point_of(ask: Ask, text: str) -> PointRow:
