@@ -5,12 +5,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev lake-readers tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers oidc-provider tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
-test: setup-dev lake-readers tools
+test: setup-dev lake-readers oidc-provider tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -39,6 +39,14 @@ setup-dev: $(UV)
 # The official DuckLake extension fits one DuckDB release only, so its readers have their own environment.
 lake-readers: $(UV)
 	UV_PROJECT_ENVIRONMENT=build/lake-readers $(UV) sync --locked --only-group lake-readers --quiet
+
+# The identity provider that tests talk to; where npm is missing those tests skip.
+oidc-provider: build/oidc-provider/node_modules/.package-lock.json
+
+build/oidc-provider/node_modules/.package-lock.json: tests/support/oidc_provider/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "oidc-provider: npm is missing" >&2; exit 0; fi; \
+	mkdir -p build/oidc-provider && cp $(<D)/package*.json build/oidc-provider && \
+	cd build/oidc-provider && npm ci --silent --ignore-scripts --no-audit --no-fund
 
 tools:
 	.ci/tools

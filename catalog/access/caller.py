@@ -85,14 +85,14 @@ class Caller:
     scope: Scope
 
     def may(self, permission: Permission) -> bool:
-        """Whether the role grants it."""
-        return permission in GRANTS[self.role]
+        """Whether the role grants it. Who makes tokens could make one that sees all, so who does not see all may not."""
+        return permission in GRANTS[self.role] and (permission is not Permission.MANAGE or self.scope.everything)
 
     def require(self, permission: Permission) -> None:
-        """Raise Denied unless the role grants it."""
+        """Raise Denied unless the caller may."""
         if not self.may(permission):
             raise Denied(
-                f"the role {self.role} may not do this",
+                f"the role {self.role} may not do this{'' if self.scope.everything else ' for some machines only'}",
                 code="role-permission",
                 why=f"it needs the permission {permission}",
                 hint="ask an admin for a token of another role",

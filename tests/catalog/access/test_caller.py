@@ -52,3 +52,10 @@ def test_a_scope_of_no_globs_admits_nothing() -> None:
     assert not Scope(()).admits("lab", "web")
     assert not Scope(()).everything
     assert EVERYTHING.admits("lab", "web")
+
+
+def test_who_does_not_see_all_makes_no_tokens() -> None:
+    """An admin of some machines could otherwise make a token for all of them."""
+    with pytest.raises(Denied):
+        Caller("ada", "token", Role.ADMIN, Scope(("lab/*",))).require(Permission.MANAGE)
+    Caller("ada", "token", Role.ADMIN, Scope(("lab/*",))).require(Permission.DELETE)
