@@ -6,6 +6,7 @@ does not need it goes on without it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -23,10 +24,11 @@ from catalog.queries.names import pick_machine, pick_point
 from catalog.resolve.from_events import EventRows
 from catalog.resolve.from_lake import LakeRows
 from catalog.resolve.resolver import Resolver
-from storage.errors import HoldfastError, NotFound
+from storage.errors import HoldfastError, Invalid, NotFound
 from storage.lake import Lake
 
 Clock = Callable[[], datetime]
+logger = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -75,9 +77,20 @@ class Catalog:
             self._lake.close()
             self._lake = None
 
-    def catch_up(self) -> int:
-        """Bring the index up to the log; return its position."""
-        return Projector(self.log, self.lake).catch_up()
+    def catch_up(self, *, renew: bool = True) -> int:
+        """Bring the index up to the log; return its position.
+
+        One that another version of Holdfast left in another shape is made anew, and the log of this process says so;
+        without `renew` it is Invalid (lake-schema).
+        """
+        try:
+            lake = self.lake
+        except Invalid as error:
+            if error.code != "lake-schema" or not renew:
+                raise
+            logger.warning("the index was kept by another version (%s): making it anew from the events", error.what)
+            return self.rebuild_index()
+        return Projector(self.log, lake).catch_up()
 
     def rebuild_index(self) -> int:
         """Drop the index, whatever state it is in, and make it anew from the log."""
@@ -85,10 +98,10 @@ class Catalog:
         self._lake = rebuild(self.log, self.home.lake_dir, clock=self.clock)
         return self._lake.position()
 
-    def index_trouble(self) -> str | None:
+    def index_trouble(self, *, renew: bool = True) -> str | None:
         """Say why the index cannot be used now; None when it is up to the log."""
         try:
-            position = self.catch_up()
+            position = self.catch_up(renew=renew)
         except HoldfastError as error:
             return str(error)
         behind = self.log.position() - position

@@ -34,8 +34,11 @@ def resolution(
 
 
 def _trouble(services: Services, disks: Iterable[DiskPoint]) -> str | None:
-    """Resolve every disk once: a damaged file of the index shows before the target is touched."""
-    trouble = services.catalog.index_trouble()
+    """Resolve every disk once: a damaged file of the index shows before the target is touched.
+
+    An index that would have to be made anew first is trouble too: a restore does not wait for that.
+    """
+    trouble = services.catalog.index_trouble(renew=False)
     if trouble is not None:
         return trouble
     try:
