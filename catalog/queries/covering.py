@@ -78,6 +78,7 @@ def _grid_row(moment: Moment, machine: KnownMachine, first_day: date, last_day: 
         machine_id=machine.machine_id,
         machine=machine.name,
         source=machine.source,
+        first_seen_at=time_of(kept_of(moment).first_seen[machine.number]),
         days=tuple(
             DayRow(day=day.day, state=day.state, points=day.points, verified=day.verified, partial=day.partial)
             for day in days

@@ -208,11 +208,12 @@ class DayRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GridRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine's days in order."""
+    """A machine's days in order; nothing could be there before the day it was first seen."""
 
     machine_id: UUID
     machine: str
     source: str
+    first_seen_at: datetime
     days: tuple[DayRow, ...]
 
 

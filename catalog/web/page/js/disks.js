@@ -2,10 +2,10 @@
 // supplies which share of a disk. The bar's text is the table below it.
 
 import { all } from "./api.js";
-import { badge, el, facts, name } from "./dom.js";
+import { badge, el, facts, name, time } from "./dom.js";
 import { link } from "./state.js";
 import { table } from "./table.js";
-import { bytes, count, many, shortId, when } from "./text.js";
+import { bytes, count, many, shortId } from "./text.js";
 
 const SHADES = 6;
 const MOST_IN_BAR = 40;
@@ -68,7 +68,7 @@ const shareColumns = [
     "Restore point",
     (row) => el("a", { href: link({ view: "point", point: row.restore_point_id }) }, shortId(row.restore_point_id)),
   ],
-  ["Recorded", (row) => when(row.recorded_at)],
+  ["Recorded", (row) => time(row.recorded_at)],
   ["Blocks", (row) => count(row.blocks), { number: true }],
   ["Bytes", (row) => bytes(row.bytes), { number: true }],
   ["Share", (row) => percent(row.share), { number: true }],

@@ -1,6 +1,6 @@
 // Elements from text, never from markup. Every string goes through `shown`.
 
-import { shown, shownLines } from "./text.js";
+import { shown, shownLines, when } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "tabIndex", "htmlFor", "selected", "open"]);
@@ -49,6 +49,9 @@ export function pre(text, properties) {
 export const name = (text) => el("bdi", { class: "name" }, text);
 
 export const button = (label, onclick, properties) => el("button", { type: "button", onclick, ...properties }, label);
+
+/** A time, to the second, that is never broken into two lines. */
+export const time = (value) => (value ? el("time", { datetime: value }, when(value)) : el("span", {}, "\u2013"));
 
 /** A labelled control: the label is above it. */
 export const field = (label, control, properties) =>

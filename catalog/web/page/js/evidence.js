@@ -1,12 +1,12 @@
 // Evidence: whether a machine was backed up often enough, and a file that proves it to somebody without the catalog.
 
 import { all, ask, download, target } from "./api.js";
-import { badge, button, el, field, fill, name, option } from "./dom.js";
+import { badge, button, el, field, fill, name, option, time } from "./dom.js";
 import { Panel, cli, curl, problemBox } from "./panel.js";
 import { may } from "./session.js";
 import { at, go } from "./state.js";
 import { table } from "./table.js";
-import { bytes, lasting, many, when } from "./text.js";
+import { bytes, lasting, many } from "./text.js";
 
 const DAY = 86400000;
 const RPOS = [
@@ -20,8 +20,8 @@ const RPOS = [
 const day = (time) => new Date(time).toISOString().slice(0, 10);
 
 const gapColumns = [
-  ["From", (gap) => when(gap.start)],
-  ["To", (gap) => when(gap.end)],
+  ["From", (gap) => time(gap.start)],
+  ["To", (gap) => time(gap.end)],
   ["Without a covering point", (gap) => lasting((Date.parse(gap.end) - Date.parse(gap.start)) / 1000)],
 ];
 

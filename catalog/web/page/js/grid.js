@@ -11,6 +11,7 @@ export const STATES = {
   partial: ["\u00bd", "Partial", "a disk was left out of every restore point that day"],
   missing: ["\u2013", "Missing", "no restore point was recorded that day"],
   damaged: ["\u00d7", "Damaged", "a restore point did not read back right"],
+  unseen: ["", "Not yet seen", "before the machine was first seen"],
   deleted: ["D", "Deleted", "what there was has been deleted since"],
 };
 
@@ -52,6 +53,7 @@ function head(days) {
 }
 
 function cell(machine, entry, day) {
+  if (entry?.state === "missing" && day < machine.first_seen_at.slice(0, 10)) entry = { state: "unseen" };
   const [letter, label] = STATES[entry?.state] ?? ["?", entry?.state ?? "Unknown"];
   const state = STATES[entry?.state] ? entry.state : "unknown";
   const points = entry?.points ? `, ${entry.points} point${entry.points === 1 ? "" : "s"}` : "";

@@ -1,10 +1,10 @@
 // What was recorded of a restore point: its verifications, and the raw events, each with its proof.
 
-import { badge, el, facts, pre } from "./dom.js";
+import { badge, el, facts, pre, time } from "./dom.js";
 import { prover } from "./proof.js";
 import { may } from "./session.js";
 import { table } from "./table.js";
-import { bytes, count, many, when } from "./text.js";
+import { bytes, count, many } from "./text.js";
 
 function bodyOf(event) {
   try {
@@ -15,7 +15,7 @@ function bodyOf(event) {
 }
 
 const columns = [
-  ["When", (row) => when(row.recorded_at)],
+  ["When", (row) => time(row.recorded_at)],
   ["Result", (row) => (row.result === "ok" ? badge("verified", "ok") : badge("damaged", row.result))],
   ["Level", (row) => row.level],
   ["Chunks", (row) => count(row.chunks), { number: true }],
@@ -44,7 +44,7 @@ export function verifications(point, events) {
   if (!point.verified_at) return el("p", { class: "empty" }, "It was never read back.");
   return [
     facts([
-      ["When", when(point.verified_at)],
+      ["When", time(point.verified_at)],
       ["Level", point.verified_level],
       ["Result", point.verified_result],
     ]),
@@ -64,7 +64,7 @@ function raw(event) {
       { class: "line" },
       el("span", { class: "position" }, `#${count(event.position)}`),
       el("strong", {}, event.topic.split("/")[0]),
-      el("span", { class: "stamp" }, when(event.recorded_at)),
+      el("span", { class: "stamp" }, time(event.recorded_at)),
       event.rows ? el("span", { class: "stamp" }, many(event.rows, "row")) : null,
       may("prove") || may("events") ? run : null,
     ),

@@ -74,7 +74,7 @@ export class Panel {
   /** Say of which position an answer is, and when that was. */
   stamp({ position, lag, time }) {
     if (position === null || position === undefined) return;
-    const behind = lag > 0 ? `, ${count(lag)} behind the log` : "";
+    const behind = lag > 0 ? `, log ${count(lag)} ahead` : "";
     this.#stamp.dataset.position = position;
     fill(this.#stamp, `as of event ${count(position)}${time ? `, ${clock(time)}` : ""}${behind}`);
   }

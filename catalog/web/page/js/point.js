@@ -4,7 +4,7 @@
 import { all, ask, target } from "./api.js";
 import { actions } from "./actions.js";
 import { verdict } from "./coverage.js";
-import { el, facts, fill, name } from "./dom.js";
+import { el, facts, fill, name, time } from "./dom.js";
 import { disks, leftOut } from "./disks.js";
 import { history, verifications } from "./history.js";
 import { Panel, cli, curl } from "./panel.js";
@@ -45,8 +45,8 @@ function summary(point) {
           name(`${point.source}/${point.machine}`),
         ),
       ],
-      ["Recorded", when(point.recorded_at)],
-      point.taken_at && ["Taken, says the source", when(point.taken_at)],
+      ["Recorded", time(point.recorded_at)],
+      point.taken_at && ["Taken, says the source", time(point.taken_at)],
       [
         "Origin",
         point.origin === "synthetic" ? "synthetic: resolved from earlier points, no data moved" : point.origin,

@@ -1,7 +1,7 @@
 // One box for all: a machine's name, the start of a restore point's or run's identifier, a digest, or a time.
 
 import { all, ask, target } from "./api.js";
-import { badge, el, field, fill, name } from "./dom.js";
+import { badge, el, field, fill, name, time } from "./dom.js";
 import { Panel, cli, curl } from "./panel.js";
 import { at, link, visit } from "./state.js";
 import { pointColumns } from "./coverage.js";
@@ -58,11 +58,11 @@ const referenceColumns = [
     "Restore point",
     (row) => el("a", { href: link({ view: "point", point: row.restore_point_id }) }, shortId(row.restore_point_id)),
   ],
-  ["Recorded", (row) => when(row.recorded_at)],
+  ["Recorded", (row) => time(row.recorded_at)],
   ["First block", (row) => count(row.first_block), { number: true }],
   ["Blocks", (row) => count(row.blocks), { number: true }],
   ["In points", (row) => count(row.points), { number: true }],
-  ["Until", (row) => (row.until_recorded_at ? when(row.until_recorded_at) : badge("present", "still there"))],
+  ["Until", (row) => (row.until_recorded_at ? time(row.until_recorded_at) : badge("present", "still there"))],
 ];
 
 const machinePoints = [["Day", (point) => dayOf(point.recorded_at)], ...pointColumns];

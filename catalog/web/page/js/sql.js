@@ -90,6 +90,7 @@ export class Sql {
         this.#questions.map((one, index) => option(index, one.title)),
       );
       this.#help.stamp(views);
+      this.#panel.stamp(views);
       this.#help.ways({ cli: cli("sql", "SELECT * FROM duckdb_columns()"), curl: curl({ path: "/v1/sql/views" }) });
       return reference(views.data.items, (name) => this.#take(`SELECT * FROM ${name} LIMIT 100`));
     });

@@ -10,6 +10,8 @@ import { ago, bytes, clock, count, many, shortId } from "./text.js";
 const EVERY = 30000;
 const WHEN_AWAY = 2000;
 const ALIVE = 4000;
+/** Questions are events too, so that some lag is there whenever somebody asks. */
+const LAG_TO_WORRY = 100;
 
 const item = (term, value, kind, note) =>
   el(
@@ -21,14 +23,14 @@ const item = (term, value, kind, note) =>
   );
 
 function ledger(status) {
-  if (!status.ledger) return null;
-  const published = status.ledger.published_at;
-  const unsigned = status.log_position - status.ledger.size;
+  const { published_at: published, size, places } = status.ledger;
+  const failing = places.filter((place) => place.failing);
+  const since = published ? `${many(status.ledger.log_size - size, "event")} since` : "";
   return item(
     "Ledger",
     published ? `signed ${ago(published)}` : "nothing signed yet",
-    published ? "" : "warn",
-    published && unsigned > 0 ? `${many(unsigned, "event")} since` : "",
+    failing.length ? "bad" : published ? "" : "warn",
+    failing.length ? `not kept at ${failing.map((place) => place.name).join(", ")}` : since,
   );
 }
 
@@ -160,7 +162,7 @@ export class Status {
       item(
         "Index",
         `event ${count(position)}`,
-        trouble ? "bad" : lag ? "warn" : "good",
+        trouble ? "bad" : lag > LAG_TO_WORRY ? "warn" : "good",
         [trouble ? trouble.why : lag ? `${many(lag, "event")} behind the log` : "up to the log", time && clock(time)]
           .filter(Boolean)
           .join(", "),

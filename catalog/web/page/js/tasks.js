@@ -1,13 +1,13 @@
 // Tasks: what runs and waits now, with live progress, and what ended in the last day, the longest first.
 
 import { all, target } from "./api.js";
-import { el } from "./dom.js";
+import { el, time } from "./dom.js";
 import { Panel, cli, curl } from "./panel.js";
 import { isOpen, live, statusBadge } from "./progress.js";
 import { may } from "./session.js";
 import { link } from "./state.js";
 import { table } from "./table.js";
-import { lasting, shortId, when } from "./text.js";
+import { lasting, shortId } from "./text.js";
 
 const DAY = 86400000;
 const MOST_LIVE = 3;
@@ -20,7 +20,7 @@ const columns = [
   ["Task", (task) => task.kind],
   ["Outcome", statusBadge],
   ["Took", (task) => lasting(duration(task)), { number: true }],
-  ["Ended", (task) => when(task.ended_at)],
+  ["Ended", (task) => time(task.ended_at)],
   ["Asked for by", (task) => task.requested_by],
   ["Worker", (task) => task.worker ?? "none"],
   [
