@@ -16,6 +16,7 @@ import typer
 
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows, say
+from catalog.cli.prove import key_text
 from catalog.ledger.check import Kept
 from catalog.ledger.checkpoint import read_checkpoint
 from catalog.ledger.history import BUCKET, DIRECTORY
@@ -171,9 +172,3 @@ def remove_place(
     with opened_ledger(context) as ledger:
         ledger.remove_place(name)
     print_record({"removed": name}, as_json=as_json)
-
-
-def key_text(given: str) -> str:
-    """A public key as text: given as such, or the name of a file that holds it."""
-    path = Path(given)
-    return path.read_text() if "+" not in given or path.is_file() else given
