@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 import typer
 
-from catalog.access.caller import EVERYTHING, Caller, Role
+from catalog.access.identity import local_caller
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import clean, plain, print_json, print_record, print_rows
 from catalog.domain.task import TaskState
@@ -17,7 +17,6 @@ from catalog.tasks import TaskBook
 from catalog.tasks.record import TaskRecord, task_record
 from storage.errors import Invalid
 
-HERE = Caller("local", "local", Role.ADMIN, EVERYTHING)
 COLUMNS = ["task_id", "kind", "status", "requested_by", "requested_at", "attempts", "what", "done_bytes"]
 
 
@@ -30,16 +29,17 @@ def tasks(
     as_json: JsonOption = False,
 ) -> None:
     """Show what callers asked for and what became of it."""
+    here = local_caller()
     with Catalog.opened(home_of(context)) as catalog:
         book = TaskBook(catalog.log, catalog.config.repository_id, catalog.clock, uuid4)
         if task is None:
             if cancel:
                 raise Invalid("say which task", code="task-text", hint="holdfast tasks TASK --cancel")
-            found = [_fields(row.state) for row in book.tasks(HERE, limit=limit).rows]
+            found = [_fields(row.state) for row in book.tasks(here, limit=limit).rows]
             print_rows(found, COLUMNS, as_json=as_json)
             return
         task_id = _task_id(task)
-        record = _fields(book.cancel(HERE, task_id) if cancel else book.task(HERE, task_id))
+        record = _fields(book.cancel(here, task_id) if cancel else book.task(here, task_id))
     if as_json:
         print_json(record)
     else:
