@@ -253,6 +253,7 @@ EVENTS = TableSpec(
         _number("state_bytes", "Bytes of the event as stored"),
         _free("body", "The event as JSON: bytes as hex digits, without the rows of batches"),
     ),
+    group_rows=8192,
 )
 
 TABLES: tuple[TableSpec, ...] = (

@@ -16,7 +16,8 @@ from storage.lake.catalog import LakeSnapshot
 COMPACT_FILES = 32
 KEYED_FILES = 4
 """A look-up asks every file of a keyed table, so there they are to be few."""
-KEEP_ALL = timedelta(days=1)
+KEEP_NEWEST = 256
+KEEP_HOURLY = timedelta(days=1)
 KEEP_DAILY = timedelta(days=90)
 READER_GRACE = timedelta(hours=1)
 ORPHAN_GRACE = timedelta(days=1)
@@ -32,6 +33,16 @@ def keep_up(lake: Lake) -> None:
 
 
 def wanted(snapshots: Sequence[LakeSnapshot], now: datetime) -> set[int]:
-    """All of the last day, and the last of each day for 90 days."""
+    """The newest 256, the last of each hour for a day, and the last of each day for 90 days.
+
+    A service commits every second, and each snapshot keeps the files that it saw. What the catalog knew at any log
+    position is answered from the newest snapshot; older ones are for other readers of the lake.
+    """
+    last_of_hour = {
+        snapshot.at.replace(minute=0, second=0, microsecond=0): snapshot.id
+        for snapshot in snapshots
+        if snapshot.at > now - KEEP_HOURLY
+    }
     last_of_day = {snapshot.at.date(): snapshot.id for snapshot in snapshots if snapshot.at > now - KEEP_DAILY}
-    return {snapshot.id for snapshot in snapshots if snapshot.at > now - KEEP_ALL} | set(last_of_day.values())
+    newest = {snapshot.id for snapshot in snapshots[-KEEP_NEWEST:]}
+    return newest | set(last_of_hour.values()) | set(last_of_day.values())

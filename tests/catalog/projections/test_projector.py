@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ from catalog.log import EventLog
 from catalog.projections import TABLES, Projector, rebuild
 from catalog.projections.blocks import rows_of
 from catalog.projections.lock import LOCK_NAME, held
-from catalog.projections.upkeep import COMPACT_FILES, wanted
+from catalog.projections.upkeep import COMPACT_FILES, KEEP_NEWEST, wanted
 from catalog.sealed import sealed_batches
 from storage.chunks.rows import ZeroRuns
 from storage.errors import Conflict, Corrupt
@@ -288,18 +288,20 @@ def test_small_files_are_merged_on_the_way(log: EventLog, lake: Lake) -> None:
     assert len(contents(lake)["chunks"]) == 5 * (COMPACT_FILES + 2)
 
 
-def test_snapshots_are_kept_densely_then_daily() -> None:
-    """All of the last day stay, of older days the last one each, none older than 90 days."""
+def test_old_snapshots_are_forgotten_by_and_by() -> None:
+    """The newest stay whatever their age; before them one an hour for a day, one a day for 90 days."""
     now = datetime(2026, 6, 1, 12, tzinfo=UTC)
-    at = [
-        datetime(2026, 1, 1, tzinfo=UTC),
-        datetime(2026, 5, 20, 8, tzinfo=UTC),
-        datetime(2026, 5, 20, 9, tzinfo=UTC),
-        datetime(2026, 6, 1, 10, tzinfo=UTC),
-        datetime(2026, 6, 1, 11, tzinfo=UTC),
+    old = [
+        datetime(2025, 12, 1, tzinfo=UTC),
+        datetime(2026, 5, 1, 8, tzinfo=UTC),
+        datetime(2026, 5, 1, 23, tzinfo=UTC),
+        datetime(2026, 6, 1, 2, 10, tzinfo=UTC),
+        datetime(2026, 6, 1, 2, 50, tzinfo=UTC),
     ]
-    snapshots = [LakeSnapshot(number, when, number, "") for number, when in enumerate(at)]
-    assert wanted(snapshots, now) == {2, 3, 4}
+    new = [now - timedelta(seconds=KEEP_NEWEST - number) for number in range(KEEP_NEWEST)]
+    snapshots = [LakeSnapshot(number, when, number, "") for number, when in enumerate([*old, *new])]
+    assert wanted(snapshots, now) == {2, 4, *range(len(old), len(snapshots))}
+    assert wanted(snapshots[:3], now) == {0, 1, 2}
 
 
 def test_every_column_says_what_it_means() -> None:
