@@ -6,8 +6,9 @@ Imports `catalog.api.services`. An answer that the index cannot give yet is refu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
+
+from anyio import to_thread
 
 from catalog.api.services import ApiServices
 from storage.errors import Invalid, Unavailable
@@ -19,7 +20,7 @@ MAX_POSITION = 2**53 - 1
 def parse_as_of(text: str) -> int | datetime:
     """A position, or an RFC 3339 time with its offset. Raises Invalid."""
     if text.isascii() and text.isdigit():
-        position = int(text[:20])
+        position = int(text[-64:])
         if position <= MAX_POSITION:
             return position
     try:
@@ -35,16 +36,23 @@ def parse_as_of(text: str) -> int | datetime:
     return when.astimezone(UTC)
 
 
-async def settled_as_of(services: ApiServices, wanted: int | datetime, in_thread: Callable[..., object]) -> int:
+async def reached(services: ApiServices, position: int) -> None:
+    """Return when the index is at a position that the log has. Raises Invalid, Unavailable."""
+    if position > services.reads.position:
+        end = await to_thread.run_sync(services.catalog.log.position)
+        if position > end:
+            raise Invalid(f"the log ends at position {end}", code="position-future", hint="ask for an earlier position")
+        await wait_for(services, position)
+
+
+async def settled_as_of(services: ApiServices, wanted: int | datetime) -> int:
     """The position that `wanted` means, once the index has reached it. Raises Invalid, Unavailable."""
-    end = int(str(await in_thread(services.catalog.log.position)))  # type: ignore[misc]
     if isinstance(wanted, int):
-        if wanted > end:
-            raise Invalid(f"the log ends at position {end}", code="as-of-future", hint="ask for an earlier position")
-        await wait_for(services, wanted)
+        await reached(services, wanted)
         return wanted
     if wanted > services.clock():
         raise Invalid("as_of lies in the future", code="as-of-future", hint="what will be known then is not known yet")
+    end = await to_thread.run_sync(services.catalog.log.position)
     position = services.reads.position_at(wanted)
     if position == services.reads.position < end:
         # Events that the index does not have yet may be from that time too.

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from catalog.access.caller import Caller, Permission
 from catalog.answers import MEDIA_TYPES, encode
-from catalog.api.asof import MAX_POSITION, parse_as_of, settled_as_of, wait_for
+from catalog.api.asof import MAX_POSITION, parse_as_of, reached, settled_as_of, wait_for
 from catalog.api.negotiate import chosen_format
 from catalog.api.paging import Cursors, Question
 from catalog.api.replies import CACHE, VARY, list_reply, matches, one_reply, strong_tag
@@ -229,9 +229,9 @@ def _asker(permission: Permission) -> Callable[[Request], Any]:
 async def pin(ask: Ask, as_of: str | None, min_position: int | None) -> None:
     """Answer `ask` as of then; wait for the index where it has to. Raises Invalid, Unavailable."""
     if min_position is not None:
-        await wait_for(ask.services, min_position)
+        await reached(ask.services, min_position)
     if as_of is not None:
-        position = await settled_as_of(ask.services, parse_as_of(as_of), in_thread)
+        position = await settled_as_of(ask.services, parse_as_of(as_of))
         ask.asked = replace(ask.asked, as_of=position)
 
 

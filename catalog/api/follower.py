@@ -15,7 +15,6 @@ from catalog.domain.access import AccessRecorded
 from catalog.log import EventLog
 from storage.errors import HoldfastError
 
-POLL_SECONDS = 0.2
 LAZY_POLLS = 20
 PAGE_BYTES = 64 * 1024
 JOIN_SECONDS = 30.0
@@ -33,7 +32,7 @@ class Follower:
         adopt: Callable[[], int],
         chores: Callable[[], None],
         *,
-        poll_seconds: float = POLL_SECONDS,
+        poll_seconds: float,
     ) -> None:
         self._log = log
         self._project = project

@@ -63,7 +63,11 @@ def api_services(
         projector = Projector(log, projecting)
         ledger = Ledger(log, home, clock)
         follower = Follower(
-            log, lambda: projector.catch_up(lambda *_: _adopt(reads)), reads.refresh, lambda: _publish(ledger)
+            log,
+            lambda: projector.catch_up(lambda *_: _adopt(reads)),
+            reads.refresh,
+            lambda: _publish(ledger),
+            poll_seconds=settings.limits.follow_seconds,
         )
         stack.callback(follower.stop)
         follower.start()
@@ -78,7 +82,7 @@ def api_services(
             ledger=ledger,
             door=door,
             clock=clock,
-            service_key=service_key(home.service_key_file),
+            service_key=service_key(home.service_key_file, random),
             settings=settings,
         )
 

@@ -1,6 +1,6 @@
 """Cursors: where a list goes on. Opaque, signed, pinned to the position that the first page was answered at.
 
-Imports `storage.errors` and `catalog.access`. A cursor is good for the same question of a caller with the same
+Imports `storage` and `catalog.access`. A cursor is good for the same question of a caller with the same
 scope only, so that pages neither shift nor leak.
 """
 
@@ -11,6 +11,7 @@ import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 from catalog.access.caller import Scope
-from storage.errors import Corrupt, Invalid
+from storage.errors import Conflict, Corrupt, Invalid
+from storage.files import create_file, make_directory
 
 VERSION = 1
 KEY_BYTES = 32
@@ -97,21 +99,12 @@ class Cursors:
         return hmac.digest(self._key, b"holdfast cursor\0" + raw, "sha256")
 
 
-def service_key(path: Path) -> bytes:
-    """The key of this home's service, made with mode 0600 when there is none. Raises Corrupt."""
+def service_key(path: Path, random: Callable[[int], bytes] = os.urandom) -> bytes:
+    """The key of this home's service, made with mode 0600 when there is none. Raises Corrupt, Unavailable."""
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        make_directory(path.parent)
+        with suppress(Conflict):
+            create_file(path, [random(KEY_BYTES)], partial=path.parent, mode=0o600)
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise Corrupt(f"{path} is no key", code="service-key", hint="remove it: cursors given out will not be accepted")

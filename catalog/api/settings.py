@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """SQL questions answered at once, for all callers together; `questions_each` for one."""
     questions_each: int = 2
     cursor_seconds: int = 24 * 3600
+    follow_seconds: float = 0.2
+    """How often it is looked whether the log has grown."""
     wait_seconds: float = 5.0
     """How long a request waits for the index to reach the position that it names."""
 
