@@ -306,6 +306,7 @@ def test_coverage_is_that_of_the_events(some: World) -> None:
         for row in grid:
             days = naive.days(row.machine_id, FIRST, LAST)
             assert [msgspec.to_builtins(day) for day in row.days] == [msgspec.to_builtins(day) for day in days]
+            assert row.first_seen_at == some.reads.machine(asked, row.machine_id).first_seen_at
             period = {"start": START, "end": START + timedelta(hours=4), "rpo": timedelta(minutes=20)}
             found = some.reads.coverage(asked, row.machine_id, **period)  # type: ignore[arg-type]  # three options
             report = naive.coverage(row.machine_id, *period.values())  # type: ignore[arg-type]  # in this order
