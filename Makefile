@@ -22,9 +22,9 @@ lint: setup-dev
 bench: setup-dev tools
 	$(UV) run --locked --group dev python -m tests.bench
 
-# Serves the demo's newest restore point as a read-only NBD disk.
+# Serves the API and the page over what the demo made.
 serve: setup
-	$(UV) run --locked --no-default-groups holdfast --home $(HOME_DIR) export latest --nbd 127.0.0.1:10809
+	$(UV) run --locked --no-default-groups --extra serve holdfast --home $(HOME_DIR) serve
 
 clean:
 	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,20 +11,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 from catalog.cli.output import human_bytes, print_json
 from catalog.home import Home
 from catalog.sql.runner import run_sql
+from ingest.aftercare import care
 from ingest.backup import BackupRequest, backup, machine_lock
 from ingest.demo.machine import DISK_BYTES, DemoMachine, start_machine
+from ingest.demo.service import make_token, running, status
 from ingest.flow import BackupReport
 from ingest.inventory import discover
 from ingest.progress import Silent
 from ingest.restoreflow import RestoreRequest, restore_point
+from ingest.signals import stop_on_signals
 from ingest.sources import add_source, connected
 from ingest.synth import synthesise
+from ingest.verify import Verifier
 from ingest.wiring import InitOptions, Services, init_home, opened
 from storage.errors import Conflict, Corrupt
 
@@ -86,8 +91,8 @@ class Tour:
         self.say()
 
 
-def run_demo(directory: Path, *, as_json: bool) -> int:
-    """Take the tour below `directory`; return 0 when every byte was right."""
+def run_demo(directory: Path, *, as_json: bool, stay: bool) -> int:
+    """Take the tour below `directory`; return 0 when every byte was right. `stay`: serve until interrupted."""
     _make_room(directory)
     tour = Tour(as_json=as_json)
     with tour.step("a machine with an ext4 disk") as told:
@@ -98,6 +103,7 @@ def run_demo(directory: Path, *, as_json: bool) -> int:
         _take(tour, directory, machine)
     finally:
         machine.stop()
+    _serve(tour, directory, stay=stay)
     if as_json:
         print_json(tour.steps)
     return 0
@@ -127,8 +133,10 @@ def _take(tour: Tour, directory: Path, machine: DemoMachine) -> None:
         synthetic = _synthesise(tour, services)
         _restore(tour, services, synthetic, directory / "restored.raw", directory / "last.raw")
         _restore(tour, services, first.restore_point_id.hex, directory / "restored-first.raw", directory / "first.raw")
+        _verify(tour, services, synthetic)
         _ask(tour, services)
-    _next(tour, home)
+        for trouble in care(services):
+            tour.say(f"warning: {trouble}")
 
 
 def _backup(tour: Tour, services: Services) -> BackupReport:
@@ -168,6 +176,15 @@ def _synthesise(tour: Tour, services: Services) -> str:
     return made.restore_point_id.hex
 
 
+def _verify(tour: Tour, services: Services, point: str) -> None:
+    with tour.step(f"holdfast verify {point[:12]}") as told:
+        event = Verifier(services, "content", Silent()).verify(services.catalog.find_point(point))
+        if event.result != "ok":
+            raise Corrupt(event.problems[0], code="demo-verify")
+        told["chunks"] = event.chunks
+    services.catalog.catch_up()
+
+
 def _restore(tour: Tour, services: Services, point: str, target: Path, reference: Path) -> None:
     with tour.step(f"holdfast restore {point[:12]}") as told:
         restored = restore_point(services, RestoreRequest(point, None, target), progress=Silent())
@@ -196,10 +213,32 @@ def _ask(tour: Tour, services: Services) -> None:
         tour.show(rows)
 
 
+def _serve(tour: Tour, directory: Path, *, stay: bool) -> None:
+    """Ask the service once; leave it running for a person who looks on."""
+    home = Home(directory / "home")
+    with opened(home) as services:
+        token = make_token(services)
+    with running(home, directory / "restored") as url:
+        with tour.step("holdfast serve, asked for its status") as told:
+            told["restore points"] = status(url, token)["index"]["restore_points"]
+        _next(tour, home)
+        tour.say()
+        tour.say(f"page   {url}#token={token}")
+        tour.say(f"token  {token}")
+        tour.steps[-1].update(url=url, token=token)
+        if not stay:
+            tour.say("The server was stopped; to have it back: make serve")
+            return
+        tour.say("Serving until interrupted (Ctrl-C); later: make serve")
+        with stop_on_signals() as stop:
+            while not stop():
+                time.sleep(0.2)
+
+
 def _next(tour: Tour, home: Home) -> None:
     run = f"{os.path.relpath(sys.argv[0])} --home {os.path.relpath(home.root)}"
     tour.say()
     tour.say("Every byte was equal. Try next:")
     tour.say(f"  {run} points")
-    tour.say(f"  {run} verify")
+    tour.say(f"  {run} coverage demo --from {datetime.now(UTC):%F} --to {datetime.now(UTC):%F}")
     tour.say(f"  {run} export latest --nbd 127.0.0.1:10809")

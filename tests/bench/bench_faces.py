@@ -92,11 +92,11 @@ def _served(home: Home) -> Iterator[str]:
     """A server process; yields HOST:PORT."""
     command = [sys.executable, "-c", "from ingest.cli import main; main()", "--home", str(home.root)]
     server = subprocess.Popen(
-        [*command, "serve", "--port", "0", "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*command, "serve", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         assert server.stdout is not None
-        yield urlsplit(json.loads(server.stdout.readline())["url"]).netloc
+        yield urlsplit(server.stdout.readline().decode().strip()).netloc
     finally:
         server.terminate()
         server.wait(30)
