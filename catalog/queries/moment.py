@@ -81,7 +81,7 @@ class Moment:
 
     def id(self, number: int, kind: str) -> UUID:
         """The identifier behind a number."""
-        return UUID(self._warm.words[kind].texts[number])
+        return self._warm.words[kind].id(number)
 
     def last_rows(self, table: str, column: str) -> Rows:
         """The last row of each number of a vocabulary."""

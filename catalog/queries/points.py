@@ -84,14 +84,12 @@ def starting_with(moment: Moment, scope: Scope, text: str) -> list[UUID]:
     prefix = text.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
         return []
-    heads = moment.once("heads", lambda: _heads(moment))
-    low, high = int(prefix[:12].ljust(12, "0"), 16), int(prefix[:12].ljust(12, "f"), 16)
-    table = moment.table("restore_points")
+    table, rows = moment.table("restore_points"), moment.point_rows
     found = []
-    for row in np.flatnonzero((heads >= low) & (heads <= high)).tolist():
-        point_id = moment.id(int(table["restore_point_id"][row]), "point")
-        if point_id.hex.startswith(prefix) and moment.sees(scope, int(table["machine_id"][row])):
-            found.append(point_id)
+    for number in moment.words("point").starting_with(prefix):
+        row = int(rows[number]) if number < len(rows) else -1
+        if row >= 0 and moment.sees(scope, int(table["machine_id"][row])):
+            found.append(moment.id(number, "point"))
     return found
 
 
@@ -134,11 +132,12 @@ def chain_of(moment: Moment, disk: int, seq: int) -> list[int]:
     """The rows in `disk_points` that a disk's point is made of, the full first."""
     table = moment.table("disk_points")
     rows = disk_rows(moment, disk)
-    by_seq = dict(zip(table["seq"][rows].tolist(), rows.tolist(), strict=True))
+    seqs, parents = table["seq"][rows].tolist(), table["parent_seq"][rows].tolist()
+    known = dict(zip(seqs, zip(rows.tolist(), parents, strict=True), strict=True))
     chain = []
     while seq != NULL:
-        chain.append(by_seq[seq])
-        seq = int(table["parent_seq"][by_seq[seq]])
+        row, seq = known[seq]
+        chain.append(row)
     return chain[::-1]
 
 
@@ -165,20 +164,20 @@ def left_out(moment: Moment, lake: Lake, scope: Scope, restore_point_id: UUID) -
 def point_rows(moment: Moment, rows: Rows) -> list[PointRow]:
     """The restore points at some rows, column by column."""
     table = moment.table("restore_points")
-    texts, points = moment.words("word").texts, moment.words("point").texts
+    texts = moment.words("word").texts
+    points, machines, runs = (moment.words(kind) for kind in ("point", "machine", "run"))
     verified, deleted = moment.verified_rows[rows].tolist(), moment.deleted_rows[rows].tolist()
     taken = {name: values[rows].tolist() for name, values in table.columns.items()}
-    machine_ids, runs = moment.words("machine").texts, moment.words("run").texts
     checks = moment.table("verifications")
     found = []
     for index, (check, tombstone) in enumerate(zip(verified, deleted, strict=True)):
         found.append(
             PointRow(
-                restore_point_id=UUID(points[taken["restore_point_id"][index]]),
-                machine_id=UUID(machine_ids[taken["machine_id"][index]]),
+                restore_point_id=points.id(taken["restore_point_id"][index]),
+                machine_id=machines.id(taken["machine_id"][index]),
                 machine=texts[taken["machine"][index]],
                 source=texts[taken["source"][index]],
-                run_id=UUID(runs[taken["run_id"][index]]),
+                run_id=runs.id(taken["run_id"][index]),
                 origin=texts[taken["origin"][index]],
                 result=texts[taken["result"][index]],
                 consistency=texts[taken["consistency"][index]],
@@ -233,16 +232,6 @@ def _valid(moment: Moment, at: int, *, include_deleted: bool) -> Mask:
         times = np.append(moment.table("deletions")["recorded_at"], np.iinfo(np.int64).max)
         valid &= times[deleted] > at
     return valid
-
-
-def _heads(moment: Moment) -> Rows:
-    """The first 12 hex digits of each restore point's identifier, as a number."""
-    texts = moment.words("point").texts
-    heads = (
-        int(texts[number][:8] + texts[number][9:13], 16)
-        for number in moment.table("restore_points")["restore_point_id"].tolist()
-    )
-    return np.fromiter(heads, np.int64)
 
 
 def _by_disk(moment: Moment) -> tuple[Rows, Rows]:

@@ -26,7 +26,7 @@ OUTCOMES = {"BackupFailed": 0, "BackupCompleted": 1}
 class Runs:
     """Each by run number: the machine (-1 for none), the position of the event that told it, first and last position.
 
-    `outcomes` i64[n, 4]: position, time, machine and whether it was completed, of each backup that ended.
+    `outcomes` i64[n, 4], in order: position, time, machine and whether it was completed, of each backup that ended.
     """
 
     position: int
@@ -63,7 +63,8 @@ class RunBook:
         for batch in self._lake.read("events", COLUMNS, where=where, dictionaries=TEXTS):
             if batch.num_rows:
                 runs = self._with(runs, batch)
-        return Runs(to, runs.machine, runs.known, runs.first, runs.last, runs.outcomes)
+        outcomes = runs.outcomes[np.argsort(runs.outcomes[:, 0])]
+        return Runs(to, runs.machine, runs.known, runs.first, runs.last, outcomes)
 
     def _with(self, runs: Runs, batch: pa.RecordBatch) -> Runs:
         position, at = (batch.column(name).cast(pa.int64()).to_numpy() for name in ("position", "recorded_at"))

@@ -112,14 +112,15 @@ def _late(moment: Moment, machines: list[KnownMachine], before: int) -> list[Lat
 
 def _failing(moment: Moment, runs: Runs, machines: list[KnownMachine]) -> list[FailingSource]:
     """Sources with machines whose last backup failed and which nothing completed since."""
-    outcomes = runs.outcomes[runs.outcomes[:, 0] <= moment.position]
-    outcomes = outcomes[np.argsort(outcomes[:, 0])]
-    last = {machine: (at, completed) for _, at, machine, completed in outcomes.tolist()}
+    outcomes = runs.outcomes[: np.searchsorted(runs.outcomes[:, 0], moment.position, "right")]
+    last = np.full(len(moment.words("machine")), -1, np.int64)
+    last[outcomes[:, 2]] = np.arange(len(outcomes))
     failed: dict[str, list[int]] = {}
     for machine in machines:
-        at, completed = last.get(machine.number, (NULL, 1))
-        if not completed:
-            failed.setdefault(machine.source, []).append(at)
+        if last[machine.number] >= 0:
+            _, at, _, completed = outcomes[last[machine.number]].tolist()
+            if not completed:
+                failed.setdefault(machine.source, []).append(at)
     return [
         FailingSource(source=source, machines=len(times), last_failed_at=time_of(max(times)))
         for source, times in sorted(failed.items())
@@ -155,11 +156,10 @@ def _point_hits(moment: Moment, scope: Scope, digits: str) -> list[SearchHit]:
 
 
 def _run_hits(moment: Moment, runs: Runs, scope: Scope, digits: str) -> list[SearchHit]:
-    texts = moment.words("run").texts
     found = []
-    for number in np.flatnonzero(runs.known <= moment.position).tolist():
-        machine = int(runs.machine[number])
-        if texts[number].replace("-", "").startswith(digits) and moment.sees(scope, machine):
-            machine_id = moment.id(machine, "machine")
-            found.append(SearchHit(kind="run", id=texts[number], title="run", machine_id=machine_id))
+    for number in moment.words("run").starting_with(digits):
+        machine = int(runs.machine[number]) if number < len(runs.machine) else -1
+        if machine >= 0 and runs.known[number] <= moment.position and moment.sees(scope, machine):
+            run, machine_id = str(moment.id(number, "run")), moment.id(machine, "machine")
+            found.append(SearchHit(kind="run", id=run, title="run", machine_id=machine_id))
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,8 @@ class Words:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._ids: dict[int, UUID] = {}
+        self._heads = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,6 +67,28 @@ class Words:
     def find(self, text: str) -> int:
         """The number of a text, -1 if it never appeared."""
         return self._numbers.get(text, -1)
+
+    def id(self, number: int) -> UUID:
+        """A text as the identifier that it is."""
+        found = self._ids.get(number)
+        if found is None:
+            found = self._ids[number] = UUID(self.texts[number])
+        return found
+
+    def heads(self) -> NDArray[np.int64]:
+        """The first 12 hex digits of each identifier, as a number."""
+        heads = self._heads
+        if len(heads) < len(self.texts):
+            new = (int(text[:8] + text[9:13], 16) for text in self.texts[len(heads) :])
+            heads = self._heads = np.concatenate([heads, np.fromiter(new, np.int64)])
+        return heads
+
+    def starting_with(self, digits: str) -> list[int]:
+        """The numbers of the identifiers that start with these hex digits."""
+        low, high = int(digits[:12].ljust(12, "0"), 16), int(digits[:12].ljust(12, "f"), 16)
+        heads = self.heads()
+        near = np.flatnonzero((heads >= low) & (heads <= high)).tolist()
+        return [number for number in near if self.id(number).hex.startswith(digits)]
 
     def numbers(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         """The number of each text of a column, new ones getting the next; -1 for null."""
