@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from catalog.ledger.checkpoint import Checkpoint
 from catalog.ledger.tree import Frontier
 from catalog.log.chain import GENESIS, ChainedRow, leaf_of, next_head, typed
+from storage.errors import Corrupt
 
 MAX_FINDINGS = 100
 
@@ -62,15 +63,14 @@ class LogWalk:
     def run(self, rows: Iterable[ChainedRow]) -> LedgerCheck:
         """Read all rows."""
         self._compare()
-        for row in rows:
-            if not self._take(row):
-                break
-            self._compare()
-        else:
-            self._ended()
+        try:
+            if all(self._taken(row) for row in rows):
+                self._ended()
+        except Corrupt as error:
+            self._find("the log", self._frontier.size + 1, self._frontier.size + 1, str(error))
         return LedgerCheck(self._frontier.size, self._compared, tuple(self.findings[:MAX_FINDINGS]))
 
-    def _take(self, row: ChainedRow) -> bool:
+    def _taken(self, row: ChainedRow) -> bool:
         position = self._frontier.size + 1
         if row.position != position:
             self._find("the log", position, row.position - 1, "events are missing")
@@ -87,6 +87,7 @@ class LogWalk:
         if row.head != self._head:
             self._find("the log", position, position, "the chain does not follow from the events")
             return False
+        self._compare()
         return True
 
     def _compare(self) -> None:

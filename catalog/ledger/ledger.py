@@ -24,6 +24,7 @@ from catalog.ledger.history import LedgerHistory, open_place
 from catalog.ledger.keyfile import key_name, load_key, make_key
 from catalog.ledger.note import SignerKey
 from catalog.ledger.places import Place
+from catalog.ledger.proofs import MAX_SIZE
 from catalog.ledger.publish import compare_newest, publish_to
 from catalog.ledger.tiles import Tiles
 from catalog.ledger.tree import MerkleTree
@@ -133,18 +134,19 @@ class Ledger:
     def add_place(self, name: str, kind: str, settings: dict[str, str]) -> None:
         """Keep checkpoints at one more place. Raises Conflict, Unavailable when it does not answer, Corrupt."""
         history = self._followed()
+        stamp = self._next(history)
         if name in history.places:
             raise Conflict(f"there is a place {name} already", code="ledger-place-exists")
         if len(history.places) >= MAX_PLACES:
             raise Invalid(f"more than {MAX_PLACES} places are not of use", code="ledger-places")
         place = open_place(kind, settings, self.repository_id)
         compare_newest(name, place, 0, self._key().verifier, self._computed)
-        self._log.save(LedgerPlaceAdded(**self._next(), name=name, kind=kind, settings=settings))
+        self._log.save(LedgerPlaceAdded(**stamp, name=name, kind=kind, settings=settings))
 
     def remove_place(self, name: str) -> None:
         """Stop keeping checkpoints at a place; what is there stays. Raises NotFound."""
         self._place_event(name)
-        self._log.save(LedgerPlaceRemoved(**self._next(), name=name))
+        self._log.save(LedgerPlaceRemoved(**self._next(self._history), name=name))
 
     def status(self) -> LedgerStatus:
         """What was published, and which places fail."""
@@ -195,8 +197,8 @@ class Ledger:
 
     def check(self, kept: list[Kept] | None = None) -> LedgerCheck:
         """Compare the stored events with checkpoints: those given, or all that places keep and the log recorded."""
-        upto = self._log.position()
-        return check_log(self._log.evidence.rows(0, upto), self._all_kept() if kept is None else kept)
+        kept = self._all_kept() if kept is None else kept
+        return check_log(self._log.evidence.rows(0, MAX_SIZE), kept)
 
     def kept_by(self, name: str) -> list[Kept]:
         """Checkpoints that one place keeps: the newest, and a thousand others at most to narrow a finding down.
@@ -221,7 +223,8 @@ class Ledger:
     def _publish(self, *, always: bool) -> CheckpointPublished | None:
         with self._lock:
             history = self._followed()
-            key, last = self._key(), history.newest
+            # Taken before the size: who publishes meanwhile makes this a conflict, so that sizes never go back.
+            key, last, stamp = self._key(), history.newest, self._next(history)
             checkpoint = self._signed(self._log.position())
             places = {name: partial(self._open, event) for name, event in history.places.items()}
             done = publish_to(places, history.kept, checkpoint, key.verifier, self._computed)
@@ -229,7 +232,7 @@ class Ledger:
             if nothing_new and not always:
                 return None
             event = CheckpointPublished(
-                **self._next(),
+                **stamp,
                 size=checkpoint.size,
                 root=checkpoint.root,
                 key_id=key.verifier.key_id,
@@ -284,11 +287,10 @@ class Ledger:
             self._history.follow(self._log, self.repository_id)
             return self._history
 
-    def _next(self) -> dict[str, Any]:
-        stream = ledger_stream(self.repository_id)
+    def _next(self, history: LedgerHistory) -> dict[str, Any]:
         return {
-            "originator_id": stream,
-            "originator_version": self._log.version(stream) + 1,
+            "originator_id": ledger_stream(self.repository_id),
+            "originator_version": history.version + 1,
             "recorded_at": self._clock(),
         }
 

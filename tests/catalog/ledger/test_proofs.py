@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,15 @@ from catalog.merkle import merkle_root
 from storage.errors import Corrupt, NotFound
 
 LEAVES = [sha256(str(number).encode()).digest() for number in range(1400)]
-TREE = MerkleTree(lambda after, until: iter(LEAVES[after:until]), Tiles(Path("/nonexistent")))
+FOLDER = TemporaryDirectory()
+TREE = MerkleTree(lambda after, until: iter(LEAVES[after:until]), Tiles(Path(FOLDER.name)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder() -> Iterator[None]:
+    """Remove the shared cache in the end."""
+    yield
+    FOLDER.cleanup()
 
 
 def root(size: int) -> bytes:
