@@ -17,6 +17,8 @@ from catalog.domain.events import PackSealed
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
+from catalog.segments.ship import shipped
+from catalog.segments.store import SegmentStore
 from ingest.damage import DamagedPacks
 from ingest.wiring import free_bytes, load_keys
 from storage.errors import HoldfastError
@@ -119,6 +121,20 @@ def _recorded_packs(catalog: Catalog) -> Check:
     return Check("packs", "ok", f"{len(sealed)} packs, all there", "read them back: holdfast verify")
 
 
+def _shipped(catalog: Catalog) -> Check:
+    """Could the log be made anew from the store? Names only; `recover` proves what is inside."""
+    keys = load_keys(catalog.home, catalog.config)
+    segments = SegmentStore(LocalObjects(catalog.home.store_dir), keys, catalog.config.repository_id)
+    position, done = catalog.log.position(), shipped(segments)
+    if done > position:
+        return Check(
+            "shipped", "fail", f"the store has events up to {done}, the log ends at {position}", "holdfast recover"
+        )
+    if done < position:
+        return Check("shipped", "warn", f"the last {position - done} events are not in the store", "holdfast ship")
+    return Check("shipped", "ok", f"the store has all {position} events")
+
+
 def _runs(catalog: Catalog) -> Check:
     dead = [state.name for state in catalog.machines() if state.open_runs]
     if dead:
@@ -152,6 +168,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "events": _events,
     "index": _index,
     "packs": _recorded_packs,
+    "shipped": _shipped,
     "runs": _runs,
     "ledger": _ledger,
 }

@@ -141,3 +141,21 @@ def test_what_is_lost_is_told(lab: Lab) -> None:
     assert victim.name in " ".join(report["lost"])
     assert report["position"] == int(victim.name.split("-")[0]) - 1
     assert holdfast("--home", home, "doctor").code == 0
+
+
+def test_the_doctor_knows_what_the_store_lacks(lab: Lab) -> None:
+    """Events that are not in the store yet are a warning, and a store that has more than the log is a failure."""
+    assert _finding(lab)["status"] == "ok"
+    segments = sorted((lab.home.store_dir / "events").iterdir())
+    last = segments[-1].read_bytes()
+    segments[-1].unlink()
+    assert _finding(lab)["status"] == "warn"
+    lab.ok("ship")
+    assert _finding(lab)["status"] == "ok"
+    (lab.home.store_dir / "events" / "000000000001-000000999999.seg").write_bytes(last)
+    assert _finding(lab)["status"] == "fail"
+
+
+def _finding(lab: Lab) -> dict[str, str]:
+    checks: list[dict[str, str]] = lab.run("doctor", "--json").json()
+    return next(check for check in checks if check["check"] == "shipped")
