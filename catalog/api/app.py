@@ -101,9 +101,16 @@ async def _framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError from error
     response = await _problem(request, of_framework(error))
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request))
     return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of the path that a request was matched to, whichever routes they belong to."""
+    path = getattr(request.scope.get("route"), "path", "")
+    methods = {method.upper() for method in request.app.state.document["paths"].get(path, {"get": {}})}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 async def _problem(request: Request, error: HoldfastError, errors: list[FieldError] | None = None) -> Response:

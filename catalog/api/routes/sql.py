@@ -44,7 +44,7 @@ class SqlWish(BaseModel):
     query: str = Field(min_length=1, max_length=MAX_QUERY)
     as_of: int | str | None = Field(None, union_mode="left_to_right")
     row_limit: int = Field(100_000, ge=1, le=MAX_ROWS)
-    seconds: float = Field(30.0, gt=0, le=MAX_SECONDS)
+    seconds: float = Field(30.0, ge=1, le=MAX_SECONDS)
 
 
 class SqlColumn(msgspec.Struct, frozen=True, kw_only=True):
