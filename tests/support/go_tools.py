@@ -1,0 +1,40 @@
+"""Programs in Go that tests compare us with, built once below `build/`. Skips when Go is not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BUILD = REPOSITORY / "build" / "go"
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+
+
+def notecheck() -> Path:
+    """The verifier of notes and proofs that uses the Go project's packages; see `notecheck/main.go`."""
+    source = REPOSITORY / "tests" / "support" / "notecheck"
+    return _built("notecheck", ["build", "-o", "{target}", "."], source)
+
+
+def versitygw() -> Path:
+    """An S3 server with object lock, over a directory."""
+    return _built("versitygw", ["install", VERSITYGW], REPOSITORY)
+
+
+def _built(name: str, arguments: list[str], folder: Path) -> Path:
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    target = BUILD / name
+    if not target.exists():
+        partial = BUILD / f".{name}.{os.getpid()}"
+        partial.mkdir(parents=True)
+        command = [go, *(argument.format(target=partial / name) for argument in arguments)]
+        subprocess.run(command, cwd=folder, env={**os.environ, "GOBIN": str(partial)}, check=True, capture_output=True)
+        (partial / name).rename(target)
+        partial.rmdir()
+    return target
