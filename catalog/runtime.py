@@ -99,12 +99,13 @@ class Catalog:
         return self._lake.position()
 
     def index_trouble(self, *, renew: bool = True) -> str | None:
-        """Say why the index cannot be used now; None when it is up to the log."""
+        """Say why the index cannot be used now; None when it has all that the log held when it was asked."""
+        wanted = self.log.position()
         try:
             position = self.catch_up(renew=renew)
         except HoldfastError as error:
             return str(error)
-        behind = self.log.position() - position
+        behind = wanted - position
         return f"the index is {behind} events behind the log" if behind > 0 else None
 
     def index_problems(self) -> list[str]:

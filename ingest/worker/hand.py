@@ -18,7 +18,7 @@ from ingest.streams import Clock, despite_others
 from storage.errors import HoldfastError
 
 PROGRESS_EVERY_S = 2.0
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.2
 
 
 class TaskInHand:

@@ -1,7 +1,7 @@
 """Restores by request: a new directory below the worker's folder, with the images and `restore.json`.
 
 Imports `catalog` and `ingest`. The directory is filled under a name of the task's own and appears whole; its
-`restore.json` names the task, by which a later attempt knows it again.
+`restore.json` (see FORMAT.md) names the task, by which a later attempt knows it again.
 """
 
 from __future__ import annotations
@@ -105,8 +105,12 @@ def _describe(staging: Path, task_id: UUID, request: RestoreRequested, report: R
         for disk in report.disks
     )
     manifest = Manifest(task=task_id, restore_point=request.restore_point_id, machine=request.machine_id, images=images)
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    create_file(staging / MANIFEST, [text], partial=staging, mode=0o600)
+    create_file(staging / MANIFEST, [encoded(manifest)], partial=staging, mode=0o600)
+
+
+def encoded(manifest: Manifest) -> bytes:
+    """The content of `restore.json`."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def _appear(staging: Path, target: Path, to: str) -> None:

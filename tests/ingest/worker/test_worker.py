@@ -292,6 +292,38 @@ class _CancelAfterCommit:
         return self._now
 
 
+def test_a_backup_that_died_between_two_machines_goes_on_with_the_second(shop: Shop) -> None:
+    """Over two attempts each machine gets one restore point, and the task names both."""
+    make_image(shop.lab.images / "zz.raw", SIZE, list(pieces(Random(4), [(0, 2 * MIB)])))
+    task = shop.book.request_backup(BEA, source="lab")
+    shop.work(stop=lambda: bool(shop.lab.of_type(ev.RestorePointCommitted)))
+    assert shop.state(task).status == "running"
+    (first,) = shop.lab.of_type(ev.RestorePointCommitted)
+    shop.work()
+    state = shop.state(task)
+    made = shop.lab.of_type(ev.RestorePointCommitted)
+    assert [event.machine for event in made] == ["vm", "zz"]
+    assert made[0] == first
+    assert (state.status, state.attempts) == ("succeeded", 2)
+    assert state.restore_points == tuple(event.restore_point_id for event in made)
+
+
+def test_a_cancel_reaches_another_process(shop: Shop) -> None:
+    """A worker that waits for a busy machine hears of a cancel, ends the task without a restore point, and goes on."""
+    point = shop.backup()
+    with shop.lab.services() as services, machine_lock(services, services.catalog.machines()[0], "worked on"):
+        task = shop.book.request_backup(BEA, source="lab")
+        other = shop.book.request_verification(BEA, restore_point_id=point)
+        process = shop.lab.start("worker", "--once")
+        eventually(lambda: shop.state(task).attempts, "the task is taken")
+        assert shop.book.cancel(BEA, task.task_id).status == "cancelling"
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert shop.state(task).status == "cancelled"
+    assert shop.state(other).status == "succeeded"
+    assert len(shop.lab.of_type(ev.RestorePointCommitted)) == 1
+
+
 @pytest.mark.parametrize("kind", ["restore", "qcow2", "verification", "synthetic"])
 def test_other_work_can_be_cancelled(shop: Shop, kind: str) -> None:
     """Cancelled work leaves nothing behind: no file, no verification, no restore point."""
