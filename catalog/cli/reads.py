@@ -1,41 +1,100 @@
-"""`holdfast machines`, `points`, `show` and `events`: what there is and what happened.
+"""`holdfast machines`, `points`, `show` and `events`: what there is and what happened, now or as it was known then.
 
 Imports `catalog`. Each answer is of one position of the index, which first catches up with the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 import typer
 
+from catalog.access.caller import EVERYTHING
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json, print_record, print_rows
-from catalog.queries.index import Index
+from catalog.queries.asked import MAX_LIMIT, Asked, Page
 from catalog.queries.names import machine_names
+from catalog.queries.reads import CatalogReads
+from catalog.queries.rows import PointRow
 from catalog.runtime import Catalog
+from storage.errors import Invalid, NotFound
 
 PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="A restore point, latest, or latest:MACHINE.")]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="POSITION|TIME", help="As the catalog knew it then: a log position, or a time with its zone."
+    ),
+]
 SHORT = 12
+Row = TypeVar("Row")
 
 
 @contextmanager
-def index_of(context: typer.Context) -> Iterator[tuple[Catalog, Index]]:
-    """Open the catalog and its index, up to the log."""
+def reads_of(context: typer.Context, as_of: str | None = None) -> Iterator[tuple[CatalogReads, Asked]]:
+    """Open the catalog for questions, its index up to the log, and at which position they are asked."""
     with Catalog.opened(home_of(context)) as catalog:
         catalog.catch_up()
-        with Index(catalog.lake) as index:
-            yield catalog, index
+        with closing(CatalogReads(catalog.lake, catalog.index_resolver(), clock=catalog.clock)) as reads:
+            position = reads.position if as_of is None else _position(reads, as_of)
+            yield reads, Asked(EVERYTHING, as_of=position, limit=MAX_LIMIT)
+
+
+def every_row(ask: Callable[[Asked], Page[Row]], asked: Asked) -> Iterator[Row]:
+    """The rows of all pages."""
+    while True:
+        page = ask(asked)
+        yield from page.rows
+        if page.next is None:
+            return
+        asked = replace(asked, after=page.next)
+
+
+def point_of(reads: CatalogReads, asked: Asked, text: str) -> PointRow:
+    """The restore point that `text` names. Raises NotFound, also for a deleted one."""
+    found = reads.find_point(asked, text)
+    if (tombstone := found.deleted) is not None:
+        raise NotFound(
+            f"restore point {found.restore_point_id} of {found.machine} was deleted",
+            code="restore-point-deleted",
+            why=f"by {tombstone.actor} at {tombstone.recorded_at:%Y-%m-%dT%H:%M:%SZ} "
+            f"({tombstone.rule}: {tombstone.reason})",
+        )
+    return found
+
+
+def machine_id_of(reads: CatalogReads, asked: Asked, text: str | None) -> UUID | None:
+    """The machine that `text` names, None for none."""
+    return None if text is None else reads.find_machine(asked, text).machine_id
+
+
+def _position(reads: CatalogReads, text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        raise Invalid(
+            f"{text[:40]!r} is neither a position nor a time",
+            code="as-of-invalid",
+            hint="--as-of 1234, or --as-of 2026-01-31T12:00:00Z",
+        )
+    return reads.position_at(when)
 
 
 @app.command()
-def machines(context: typer.Context, as_json: JsonOption = False) -> None:
+def machines(context: typer.Context, as_of: AsOfOption = None, as_json: JsonOption = False) -> None:
     """List the machines and what is kept of them."""
-    with index_of(context) as (_, index):
-        found = index.machines()
+    with reads_of(context, as_of) as (reads, asked):
+        found = list(every_row(reads.machines, asked))
     names = machine_names(found)
     rows = [{"machine": names[row.machine_id], **_fields(row)} for row in found]
     columns = [
@@ -55,11 +114,13 @@ def machines(context: typer.Context, as_json: JsonOption = False) -> None:
 def points(
     context: typer.Context,
     machine: Annotated[str | None, typer.Argument(metavar="[MACHINE]")] = None,
+    as_of: AsOfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the restore points, the newest last."""
-    with index_of(context) as (_, index):
-        found = index.restore_points(index.find_machine(machine).machine_id if machine else None)
+    with reads_of(context, as_of) as (reads, asked):
+        of = machine_id_of(reads, asked, machine)
+        found = list(every_row(lambda one: reads.restore_points(one, machine_id=of, newest_first=False), asked))
     rows = [{"restore_point": row.restore_point_id.hex, **_fields(row)} for row in found]
     if not as_json:
         rows = [{**row, "restore_point": row["restore_point"][:SHORT]} for row in rows]
@@ -78,13 +139,14 @@ def points(
 
 
 @app.command()
-def show(context: typer.Context, point: PointArgument, as_json: JsonOption = False) -> None:
+def show(context: typer.Context, point: PointArgument, as_of: AsOfOption = None, as_json: JsonOption = False) -> None:
     """Show one restore point and its disks."""
-    with index_of(context) as (catalog, index):
-        found = catalog.find_point(point)
-        record = _fields(index.restore_point(found.restore_point_id))
-        disks = [_fields(row) for row in index.disks(found.restore_point_id)]
-    left_out = [{"disk": disk.label, "reason": disk.reason, "way_out": disk.way_out} for disk in found.left_out]
+    with reads_of(context, as_of) as (reads, asked):
+        found = point_of(reads, asked, point)
+        disks = [_fields(row) for row in reads.point_disks(asked, found.restore_point_id).rows]
+        out = reads.left_out(asked, found.restore_point_id)
+    record = _fields(found)
+    left_out = [{"disk": disk.label, "reason": disk.reason, "way_out": disk.way_out} for disk in out]
     record["restore_point"] = record.pop("restore_point_id").hex
     if as_json:
         print_json({**record, "disks": disks, "left_out": left_out})
@@ -130,12 +192,13 @@ def events(
     machine: Annotated[str | None, typer.Option(help="Only what is about one machine.")] = None,
     after: Annotated[int, typer.Option(help="Only what follows this position.")] = 0,
     limit: Annotated[int, typer.Option(help="How many, at most 1000.")] = 100,
+    as_of: AsOfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the events: everything that ever happened, in order."""
-    with index_of(context) as (_, index):
-        machine_id = index.find_machine(machine).machine_id if machine else None
-        found = index.events(after=after, limit=limit, machine_id=machine_id)
+    with reads_of(context, as_of) as (reads, asked):
+        of = machine_id_of(reads, asked, machine)
+        found = reads.events(replace(asked, limit=limit, after=(after,)), machine_id=of).rows
     rows = [{**_fields(row), "body": msgspec.json.decode(row.body)} for row in found]
     print_rows(rows, ["position", "recorded_at", "topic", "rows", "state_bytes", "body"], as_json=as_json)
 

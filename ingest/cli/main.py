@@ -16,6 +16,7 @@ from catalog.cli.app import run
 
 MODULES = {
     "catalog.cli.reads": ("machines", "points", "show", "events"),
+    "catalog.cli.findings": ("coverage", "refs", "provenance"),
     "catalog.cli.sql": ("sql",),
     "catalog.cli.serve": ("serve",),
     "catalog.cli.tables": ("export-tables", "share-lake"),
