@@ -85,7 +85,7 @@ class Caller:
     scope: Scope
 
     def may(self, permission: Permission) -> bool:
-        """Whether the role grants it. Who makes tokens could make one that sees all, so who does not see all may not."""
+        """Whether the role grants it. Only who sees everything may make tokens, since those could see everything."""
         return permission in GRANTS[self.role] and (permission is not Permission.MANAGE or self.scope.everything)
 
     def require(self, permission: Permission) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from catalog.access.caller import Caller
+from catalog.access.tokens import SECRET_IN_TEXT
 from catalog.domain.access import AccessRecorded
 from catalog.domain.ids import access_stream
 from catalog.log import EventLog
@@ -146,9 +147,10 @@ class AccessJournal:
 def capped(text: str, most: int) -> str:
     """At most `most` characters of a text, and behind them how much was cut and the digest of the whole.
 
-    Control characters stay what they are: this is data. What UTF-8 cannot carry is written out.
+    Control characters stay what they are: this is data. What UTF-8 cannot carry is written out, and the secret of a
+    token, which somebody put where it does not belong, is not kept.
     """
-    whole = text.encode(errors="backslashreplace")
+    whole = SECRET_IN_TEXT.sub(r"\1***", text).encode(errors="backslashreplace")
     kept = whole.decode()
     if len(kept) <= most:
         return kept

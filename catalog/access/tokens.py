@@ -30,6 +30,7 @@ MAX_GLOB_CHARACTERS = 200
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 """No colon and no space: a token cannot be called like a caller of another kind."""
 SECRET = re.compile(r"hf_([0-9a-f]{32})_[A-Za-z0-9_-]{43}")
+SECRET_IN_TEXT = re.compile(r"(hf_[0-9a-f]{32}_)[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
