@@ -19,9 +19,10 @@ from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from catalog.segments.ship import shipped
 from catalog.segments.store import SegmentStore
+from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
 from ingest.wiring import free_bytes, load_keys
-from storage.errors import HoldfastError
+from storage.errors import HoldfastError, Unavailable
 from storage.objects.local import LocalObjects
 from storage.packs.format import pack_name
 
@@ -55,6 +56,7 @@ def examine(home: Home) -> list[Check]:
     except HoldfastError as error:
         found.append(_failed("events", error))
     found.append(_outcome("space", lambda: _space(home)))
+    found.append(_outcome("sql-door", _sql_door))
     return found + [_tool(name, use) for name, use in TOOLS.items()]
 
 
@@ -143,7 +145,8 @@ def _runs(catalog: Catalog) -> Check:
 
 
 def _ledger(catalog: Catalog) -> Check:
-    status = Ledger(catalog.log, catalog.home, catalog.clock).status()
+    ledger = Ledger(catalog.log, catalog.home, catalog.clock)
+    status = ledger.status()
     failing = [place.name for place in status.places if place.failing]
     if failing:
         return Check("ledger", "fail", f"checkpoints do not reach {', '.join(failing)}", "holdfast ledger checkpoint")
@@ -152,6 +155,7 @@ def _ledger(catalog: Catalog) -> Check:
         return Check("ledger", "warn", "whoever can write here can rewrite history unnoticed", hint)
     if status.published_at is None or status.age is None:
         return Check("ledger", "warn", "no checkpoint was published yet", "holdfast ledger checkpoint")
+    ledger.public_key()
     detail = f"{status.published_size} of {status.size} events signed, {status.published_at:%Y-%m-%dT%H:%M:%SZ}"
     if status.age > STALE_CHECKPOINT and status.size > (status.published_size or 0) + 1:
         return Check("ledger", "warn", f"{detail}: long ago", "holdfast ledger checkpoint")
@@ -172,6 +176,22 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "runs": _runs,
     "ledger": _ledger,
 }
+
+
+def _sql_door() -> Check:
+    try:
+        with SqlDoor(DoorLimits(), spares=0) as door:
+            missing = door.missing()
+    except Unavailable as error:
+        return Check(
+            "sql-door",
+            "warn",
+            f"not sealed: {error.why}",
+            "the API answers no SQL; `holdfast sql` runs in its own process",
+        )
+    if missing:
+        return Check("sql-door", "warn", f"sealed, without: {', '.join(missing)}", "catalog/sql/door/README.md")
+    return Check("sql-door", "ok", "every layer holds")
 
 
 def _tool(name: str, use: str) -> Check:
