@@ -15,6 +15,7 @@ import pytest
 from catalog.access import journal as module
 from catalog.access.caller import EVERYTHING, Caller, Role
 from catalog.access.journal import MAX_DETAIL, AccessJournal, capped
+from catalog.access.tokens import TokenBook
 from catalog.domain.access import AccessRecorded
 from catalog.domain.events import Event
 from catalog.domain.ids import access_stream
@@ -226,3 +227,12 @@ def test_hostile_text_is_kept_as_data(journal: AccessJournal, log: EventLog) -> 
     record(journal, detail=hostile, target="/v1/\ud800", address="\n")
     (stored,) = [one.event for one in log.follow() if isinstance(one.event, AccessRecorded)]
     assert (stored.detail, stored.target, stored.address) == (hostile, "/v1/\\ud800", "\n")
+
+
+def test_a_secret_in_the_wrong_place_is_not_kept(journal: AccessJournal, log: EventLog, tokens: TokenBook) -> None:
+    """A token that somebody sent in a URL or a statement is recorded without its random half."""
+    _, secret = tokens.create("grafana", Role.AUDITOR, None, None, "ada")
+    record(journal, detail=f"SELECT '{secret}'", target=f"/v1/machines?a={secret}&b={secret}")
+    (stored,) = [one.event for one in log.follow() if isinstance(one.event, AccessRecorded)]
+    assert stored.detail == f"SELECT '{secret[:36]}***'"
+    assert secret[36:] not in stored.target
