@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from random import Random
 
@@ -98,7 +99,7 @@ def test_a_killed_recovery_goes_on(lab: Lab) -> None:
         process = start_holdfast("--home", home.root, "recover", "--from", store, "--key", key)
         try:
             process.wait(delay)
-        except Exception:
+        except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         if home.config_file.exists():
