@@ -61,7 +61,7 @@ class Projector:
                 why="the log is an older copy, or the index belongs to another one",
                 hint="rebuild the index",
             )
-        sheets = Sheets(self._lake, position + 1)
+        sheets = Sheets(self._lake, position + 1, self._commit_bytes)
         try:
             for recorded in takewhile(lambda recorded: recorded.position <= end, self._log.follow(position)):
                 self._add(sheets, recorded)
@@ -69,7 +69,7 @@ class Projector:
                 if sheets.weight_bytes >= self._commit_bytes or done == end:
                     files = sheets.close(done)
                     self._lake.commit(files, expected=position, position=done, message=f"events to {done}")
-                    position, sheets = done, Sheets(self._lake, done + 1)
+                    position, sheets = done, Sheets(self._lake, done + 1, self._commit_bytes)
                     if progress is not None:
                         progress(done, end)
         finally:

@@ -1,6 +1,7 @@
 """Rows on their way into files: small and keyed tables collected, bulk tables streamed. May import `storage.lake`.
 
-Memory is bounded by flushing when `weight_bytes` says so; bulk rows beyond a row group are in their file already.
+Memory is bounded by flushing when `weight_bytes` says so; bulk rows beyond a row group are in their file already,
+and rows of a keyed table that would take more than `keep_bytes` go to a file of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from catalog.projections.tables import BY_NAME
-from storage.lake import Lake
+from storage.lake import Lake, TableSpec
 from storage.lake.keys import in_key_order
 from storage.lake.parquet import DataFile, FileWriter
 
@@ -21,12 +22,15 @@ ROW_BYTES = 1024
 class Sheets:
     """The files of one commit in the making; close or abandon them all."""
 
-    def __init__(self, lake: Lake, first_position: int) -> None:
+    def __init__(self, lake: Lake, first_position: int, keep_bytes: int) -> None:
         self.weight_bytes = 0
         self._lake = lake
         self._first = first_position
         self._small: dict[tuple[str, int | None], list[Mapping[str, object]]] = {}
-        self._keyed: dict[str, list[pa.RecordBatch]] = {}
+        self._keep_bytes = keep_bytes
+        self._keyed: dict[str, list[pa.Table]] = {}
+        self._kept_bytes = 0
+        self._full: list[FileWriter] = []
         self._writers: dict[tuple[str, int | None], FileWriter] = {}
 
     def add(self, table: str, row: Mapping[str, object]) -> None:
@@ -43,29 +47,48 @@ class Sheets:
             self.weight_bytes += rows.nbytes
 
     def collect(self, table: str, rows: pa.RecordBatch) -> None:
-        """Keep rows of a keyed table, whose file has them in the order of their keys."""
-        spec = BY_NAME[table]
-        if rows.num_rows:
-            kept = rows.select([column.name for column in spec.columns])
-            self._keyed.setdefault(table, []).append(kept)
-            self.weight_bytes += kept.nbytes
+        """Keep rows of a keyed table, each of whose files has them in the order of their keys."""
+        if not rows.num_rows:
+            return
+        kept = _small_in_memory(BY_NAME[table], rows)
+        self._keyed.setdefault(table, []).append(kept)
+        self._kept_bytes += kept.nbytes
+        self.weight_bytes += kept.nbytes
+        if self._kept_bytes >= self._keep_bytes:
+            self._flush(self._first)
 
     def close(self, position: int) -> list[DataFile]:
         """Finish all files, durably. Raises Limit when space is out."""
         for (table, part), rows in self._small.items():
             table_rows = pa.Table.from_pylist(list(rows), BY_NAME[table].arrow_schema)
             self._writer(table, part, position).write(table_rows)
-        for table, batches in self._keyed.items():
-            self._writer(table, None, position).write(in_key_order(BY_NAME[table], pa.Table.from_batches(batches)))
-        return [writer.close() for writer in self._writers.values()]
+        self._flush(position)
+        return [writer.close() for writer in (*self._writers.values(), *self._full)]
 
     def abandon(self) -> None:
         """Remove what is not finished."""
-        for writer in self._writers.values():
+        for writer in (*self._writers.values(), *self._full):
             writer.abandon()
+
+    def _flush(self, position: int) -> None:
+        """Write what was kept of keyed tables."""
+        for table, pieces in self._keyed.items():
+            writer = self._lake.writer(table, positions=(self._first, position))
+            self._full.append(writer)
+            writer.write(in_key_order(BY_NAME[table], pa.concat_tables(pieces).unify_dictionaries()))
+        self._keyed, self._kept_bytes = {}, 0
 
     def _writer(self, table: str, part: int | None, position: int) -> FileWriter:
         key = (table, part)
         if key not in self._writers:
             self._writers[key] = self._lake.writer(table, part, positions=(self._first, position))
         return self._writers[key]
+
+
+def _small_in_memory(spec: TableSpec, rows: pa.RecordBatch) -> pa.Table:
+    """The table's columns of the rows, text that repeats as dictionaries."""
+    columns = {column.name: rows.column(column.name) for column in spec.columns}
+    for column in spec.columns:
+        if column.type == "varchar" and column.encoding == "dictionary":
+            columns[column.name] = columns[column.name].dictionary_encode()
+    return pa.table(columns)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from catalog.domain.events import (
+    RestorePointCommitted,
     RestorePointDeleted,
     RestorePointVerified,
     SnapshotCreated,
@@ -30,12 +31,15 @@ from catalog.log import EventLog
 from catalog.projections import TABLES, Projector, rebuild
 from catalog.projections.blocks import rows_of
 from catalog.projections.lock import LOCK_NAME, held
+from catalog.projections.sheets import Sheets
+from catalog.projections.tables import CHUNK_REFS
 from catalog.projections.upkeep import COMPACT_FILES, KEEP_NEWEST, wanted
 from catalog.sealed import sealed_batches
 from storage.chunks.rows import ZeroRuns
 from storage.errors import Conflict, Corrupt
 from storage.lake import Lake
 from storage.lake.catalog import LakeSnapshot
+from storage.lake.read import read_file
 from tests.support.recorded import CHUNK_BYTES, Author, Change, rows_at
 
 ROOT = Path(__file__).parents[3]
@@ -286,6 +290,26 @@ def test_small_files_are_merged_on_the_way(log: EventLog, lake: Lake) -> None:
         projector.catch_up()
     assert len(lake.plan("chunks")) < 5
     assert len(contents(lake)["chunks"]) == 5 * (COMPACT_FILES + 2)
+
+
+def test_a_large_point_never_has_all_its_keys_in_memory(log: EventLog, lake: Lake) -> None:
+    """Rows beyond the bound go to files of their own, each in order, in the same commit; none is lost or doubled."""
+    author = Author(log, batch_rows=100)
+    author.backup(author.machine("web"), {"vda": Change(rows_at(range(2_000), 1), blocks=4_000)})
+    sheets = Sheets(lake, 1, keep_bytes=20_000)
+    for recorded in log.follow():
+        if isinstance(recorded.event, RestorePointCommitted):
+            for batch in sealed_batches(log, recorded.event.disks[0]):
+                sheets.collect("chunk_refs", rows_of(recorded.event.disks[0], batch)[1])
+    files = sheets.close(log.position())
+    assert len(files) > 3
+    assert max(file.rows for file in files) * 50 < 30_000
+    lake.commit(files, expected=0, position=log.position())
+    for file in lake.plan("chunk_refs"):
+        digests = [row["digest"] for batch in read_file(file, CHUNK_REFS, ["digest"], {}) for row in batch.to_pylist()]
+        assert digests == sorted(digests)
+    found = [tuple(row.values()) for batch in lake.read("chunk_refs", ["seq", "block"]) for row in batch.to_pylist()]
+    assert sorted(found) == [(1, block) for block in range(2_000)]
 
 
 def test_old_snapshots_are_forgotten_by_and_by() -> None:
