@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from catalog.access.caller import Permission
@@ -40,6 +40,11 @@ KeyHeader = Annotated[
 ]
 
 
+def _given(name: str) -> dict[str, Any]:
+    """The schema of a body in which a field stands, and is not null."""
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
 class Wish(BaseModel):
     """What all requests have in common: nothing but what is documented."""
 
@@ -47,11 +52,19 @@ class Wish(BaseModel):
 
 
 class BackupWish(Wish):
-    """A source by its name, or one machine."""
+    """A source by its name, or one machine: one of them at least."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("source"), _given("machine_id")]})
 
     source: str | None = Field(None, min_length=1, max_length=MAX_SOURCE)
     machine_id: UUID | None = None
     full: bool = Field(False, description="Read everything, whatever the change tracking says.")
+
+    @model_validator(mode="after")
+    def _of_something(self) -> BackupWish:
+        if self.source is None and self.machine_id is None:
+            raise ValueError("source or machine_id is needed")
+        return self
 
 
 class SyntheticWish(Wish):
@@ -78,6 +91,10 @@ class VerificationWish(Wish):
 
 def _accepts(description: str) -> Responses:
     shown = shows(TaskRecord, description, status=202, tagged=False)
+    shown[202]["links"] = {
+        operation: {"operationId": operation, "parameters": {"task_id": "$response.body#/task_id"}}
+        for operation in ("get_task", "cancel_task")
+    }
     shown[202]["headers"] = {
         "Location": {"description": "Where the task is looked at.", "schema": {"type": "string"}},
         "Retry-After": {"description": "Seconds until it is worth a look.", "schema": {"type": "integer"}},

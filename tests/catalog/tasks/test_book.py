@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -220,6 +222,18 @@ def test_a_target_stays_below_the_folder(to: str) -> None:
     with pytest.raises(Invalid) as caught:
         check_target(to)
     assert caught.value.code == "restore-target"
+
+
+@given(to=st.text(st.characters() | st.sampled_from("./\\ ~"), max_size=30))
+def test_any_target_that_is_good_stays_below(to: str) -> None:
+    """Whatever is accepted is, joined to a folder, the same path below it, and hides nothing."""
+    try:
+        check_target(to)
+    except Invalid:
+        return
+    assert os.path.normpath(os.path.join("/r", to)) == f"/r/{to}"
+    assert not any(part.startswith(".") for part in PurePosixPath(to).parts)
+    assert to.isprintable()
 
 
 @pytest.mark.parametrize("to", ["a", "a/b c/d", "web-1.2026", "日本", "x" * 200])

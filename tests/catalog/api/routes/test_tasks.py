@@ -186,7 +186,8 @@ def test_a_repeated_request_is_one_task(counter: Counter) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/v1/backups", {}, 400),
+        ("/v1/backups", {}, 422),
+        ("/v1/backups", {"source": None}, 422),
         ("/v1/backups", {"source": "nowhere"}, 404),
         ("/v1/backups", {"source": "lab", "fast": True}, 422),
         ("/v1/backups", {"source": 7}, 422),
