@@ -15,7 +15,7 @@ from catalog.domain.requests import TaskProgressed, TaskStarted
 from catalog.domain.task import TaskState
 from catalog.log import EventLog
 from ingest.streams import Clock, despite_others
-from storage.errors import HoldfastError
+from storage.errors import Conflict, HoldfastError
 
 PROGRESS_EVERY_S = 2.0
 LOOK_EVERY_S = 0.2
@@ -52,9 +52,17 @@ class TaskInHand:
         """Whether somebody asked to stop the task, as far as was seen."""
         return self.state.status == "cancelling"
 
-    def start(self, worker: str) -> None:
-        """Record the attempt."""
-        self.append(lambda state: [_next(state, self._clock, TaskStarted, worker=worker, attempt=state.attempts + 1)])
+    def start(self, worker: str) -> bool:
+        """Record the attempt; False when the task was cancelled before that."""
+        try:
+            self.append(
+                lambda state: [_next(state, self._clock, TaskStarted, worker=worker, attempt=state.attempts + 1)]
+            )
+        except Conflict:
+            if self.state.open:
+                raise
+            return False
+        return True
 
     def stop(self) -> bool:
         """Whether to stop, because somebody asked for that or because the worker goes."""

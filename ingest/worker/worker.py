@@ -119,7 +119,8 @@ class Worker:
         if state is None or not state.open:
             return False
         hand = TaskInHand(services.log, state, clock=self._clock, monotonic=self._monotonic, stop=stop)
-        hand.start(self._settings.name)
+        if not hand.start(self._settings.name):
+            return False
         self._work(Bench(services, self._settings.restore_to), hand)
         trouble = services.catalog.index_trouble()
         if trouble is not None:

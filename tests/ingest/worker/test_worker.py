@@ -308,6 +308,15 @@ def test_a_backup_that_died_between_two_machines_goes_on_with_the_second(shop: S
     assert state.restore_points == tuple(event.restore_point_id for event in made)
 
 
+def test_a_task_that_is_cancelled_while_it_is_taken_is_not_done(shop: Shop) -> None:
+    """Of a worker and a cancel that come at once one wins; behind a cancel nothing is begun."""
+    task = shop.book.request_backup(BEA, source="lab")
+    late = hand.TaskInHand(shop.log, task, clock=lambda: datetime.now(UTC), monotonic=lambda: 0.0, stop=never)
+    assert shop.book.cancel(BEA, task.task_id).status == "cancelled"
+    assert not late.start("w")
+    assert shop.state(task).attempts == 0
+
+
 def test_a_cancel_reaches_another_process(shop: Shop) -> None:
     """A worker that waits for a busy machine hears of a cancel, ends the task without a restore point, and goes on."""
     point = shop.backup()
