@@ -76,7 +76,6 @@ function restore(point, disks, onWays) {
     required: true,
     maxlength: 200,
     placeholder: "name below the worker's restore folder",
-    pattern: "[^\\s/][^\\n]*",
     autocomplete: "off",
   });
   return request(

@@ -122,18 +122,17 @@ export class Evidence {
     this.#ways();
   }
 
+  /** What is asked for. A period that goes on ends now: what is still to come is no gap. */
   #asked() {
-    const next = day(Date.parse(`${this.#to.value || day(Date.now())}T00:00:00Z`) + DAY);
-    const accepted = this.#accept.value
-      .split(",")
-      .map((label) => label.trim())
-      .filter(Boolean);
+    const today = day(Date.now());
+    const end = Date.parse(`${this.#to.value || today}T00:00:00Z`) + DAY;
+    const accepted = this.#accept.value.split(",").map((label) => label.trim());
     return {
       machine: this.#machine.value,
-      from: `${this.#from.value}T00:00:00Z`,
-      to: `${next}T00:00:00Z`,
+      from: `${this.#from.value || today}T00:00:00Z`,
+      to: `${new Date(Math.min(end, Date.now())).toISOString().slice(0, 19)}Z`,
       hours: Number(this.#rpo.value),
-      accepted,
+      accepted: accepted.filter(Boolean),
     };
   }
 
