@@ -45,10 +45,14 @@ def opened_ledger(context: typer.Context) -> Iterator[Ledger]:
 
 
 @ledger_app.command("key")
-def key(context: typer.Context, as_json: JsonOption = False) -> None:
+def key(
+    context: typer.Context,
+    renew: Annotated[bool, typer.Option("--renew", help="Make a new key: the old one is lost for good.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Print the public key: give it to whoever will check checkpoints and proofs."""
     with opened_ledger(context) as ledger:
-        text = ledger.public_key()
+        text = ledger.renew_key() if renew else ledger.public_key()
     if as_json:
         print_json({"public_key": text})
     else:

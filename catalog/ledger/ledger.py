@@ -19,7 +19,7 @@ from catalog.domain.ids import ledger_stream
 from catalog.domain.ledger import CheckpointPublished, LedgerPlaceAdded, LedgerPlaceRemoved
 from catalog.home import Home
 from catalog.ledger.check import Kept, LedgerCheck, check_log
-from catalog.ledger.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
+from catalog.ledger.checkpoint import Checkpoint, read_checkpoint, read_retired, sign_checkpoint
 from catalog.ledger.history import LedgerHistory, open_place
 from catalog.ledger.keyfile import key_name, load_key, make_key
 from catalog.ledger.note import SignerKey
@@ -29,7 +29,7 @@ from catalog.ledger.publish import compare_newest, publish_to
 from catalog.ledger.tiles import Tiles
 from catalog.ledger.tree import MerkleTree
 from catalog.log import EventLog
-from storage.errors import Conflict, Denied, Invalid, NotFound
+from storage.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 
 if TYPE_CHECKING:
     from catalog.ledger.bundle import CoverageRequest
@@ -83,6 +83,22 @@ class Ledger:
     def public_key(self) -> str:
         """The verifier key: `name+keyid+base64`."""
         return str(self._key().verifier)
+
+    def renew_key(self) -> str:
+        """Make a new key in the place of one that was lost, record that, and return the public key.
+
+        Who checks checkpoints needs the new one from here on. Raises Conflict while there is a key, or nothing signed.
+        """
+        with self._lock:
+            history = self._followed()
+            name, newest, stamp = key_name(self.repository_id), history.newest, self._next(history)
+            if newest is None or self._home.ledger_key_file.exists():
+                raise Conflict("the key of this ledger is not lost", code="ledger-key-exists")
+            size = self._log.position()
+            key = make_key(self._home.ledger_key_file, name).verifier
+            about: dict[str, Any] = {"size": size, "root": self._root(size), "key_id": key.key_id}
+            self._log.save(CheckpointPublished(**stamp, **about, places=(), failed=tuple(history.places)))
+            return str(key)
 
     def checkpoint(self) -> Checkpoint:
         """Sign the log as it is now; nothing is published or recorded."""
@@ -140,7 +156,7 @@ class Ledger:
         if len(history.places) >= MAX_PLACES:
             raise Invalid(f"more than {MAX_PLACES} places are not of use", code="ledger-places")
         place = open_place(kind, settings, self.repository_id)
-        compare_newest(name, place, 0, self._key().verifier, self._computed)
+        compare_newest(name, place, 0, self._read, self._computed)
         self._log.save(LedgerPlaceAdded(**stamp, name=name, kind=kind, settings=settings))
 
     def remove_place(self, name: str) -> None:
@@ -207,12 +223,11 @@ class Ledger:
         """
         event = self._place_event(name)
         place = open_place(event.kind, event.settings, self.repository_id)
-        key = self._key().verifier
-        return [Kept(name, read_checkpoint(place.read(size), key)) for size in _some(list(place.sizes()))]
+        return [Kept(name, self._read(place.read(size))) for size in _some(list(place.sizes()))]
 
     def prove_coverage(self, request: CoverageRequest) -> bytes:
         """A bundle that proves, offline, what backups a machine had in a period."""
-        from catalog.ledger.prove import prove_coverage  # noqa: PLC0415
+        from catalog.ledger.prove import prove_coverage  # noqa: PLC0415 - loaded for proofs only
 
         return prove_coverage(self, self._log, request)
 
@@ -227,7 +242,7 @@ class Ledger:
             key, last, stamp = self._key(), history.newest, self._next(history)
             checkpoint = self._signed(self._log.position())
             places = {name: partial(self._open, event) for name, event in history.places.items()}
-            done = publish_to(places, history.kept, checkpoint, key.verifier, self._computed)
+            done = publish_to(places, history.kept, checkpoint, self._read, self._computed)
             nothing_new = last is not None and checkpoint.size == last.size + 1 and last.failed == tuple(done.failed)
             if nothing_new and not always:
                 return None
@@ -260,6 +275,17 @@ class Ledger:
     def _signed(self, size: int) -> Checkpoint:
         return sign_checkpoint(self._key(), size, self._root(size), self._log.chain_head(size))
 
+    def _read(self, note: str) -> Checkpoint:
+        """A note from a place. One of a key that was lost since is good enough to be compared with the log."""
+        key = self._key().verifier
+        try:
+            return read_checkpoint(note, key)
+        except Corrupt:
+            retired = {event.key_id for event in self._followed().published} - {key.key_id}
+            if not retired:
+                raise
+            return read_retired(note, key.name, retired)
+
     def _root(self, size: int) -> bytes:
         return self._tree.root(size, self._followed().anchor(size))
 
@@ -278,7 +304,7 @@ class Ledger:
                 f"the key that signed this ledger is not in {self._home.ledger_key_file}",
                 code="ledger-key-lost",
                 why=f"checkpoints are signed with key {newest.key_id}",
-                hint="put it back from a copy of the home",
+                hint="put it back from a copy of the home; if there is none: holdfast ledger key --renew",
             )
         return key or make_key(self._home.ledger_key_file, name)
 

@@ -21,7 +21,7 @@ SIGNATURE_BYTES = 64
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 32
 DASH = "\u2014 "
-_SECRET = "PRIVATE+KEY+"  # noqa: S105
+_SECRET = "PRIVATE+KEY+"  # noqa: S105 - a prefix
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
-from catalog.ledger.checkpoint import Checkpoint, read_checkpoint
-from catalog.ledger.note import VerifierKey
+from catalog.ledger.checkpoint import Checkpoint
 from catalog.ledger.places import Place
 from storage.errors import Corrupt, HoldfastError, Unavailable
 
 T = TypeVar("T")
 Computed = Callable[[int], tuple[bytes, bytes] | None]
 """Root and chain head of the log at a size; None when the log is shorter."""
+
+Read = Callable[[str], Checkpoint]
+"""A note as a checkpoint; Corrupt when it is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Published:
     failed: Mapping[str, str]
 
 
-def compare_newest(name: str, place: Place, kept: int, key: VerifierKey, computed: Computed) -> None:
+def compare_newest(name: str, place: Place, kept: int, read: Read, computed: Computed) -> None:
     """Compare the newest checkpoint of a place with the log; `kept` is the last size the place is known to hold.
 
     Corrupt when the log is not a continuation of it, Unavailable when what was kept there is gone.
@@ -41,7 +44,7 @@ def compare_newest(name: str, place: Place, kept: int, key: VerifierKey, compute
             hint="find out who removed it; remove the place and add it again to go on",
         )
     if newest is not None:
-        compare(name, read_checkpoint(place.read(newest), key), computed)
+        compare(name, read(place.read(newest)), computed)
 
 
 def compare(name: str, checkpoint: Checkpoint, computed: Computed) -> None:
@@ -65,7 +68,7 @@ def publish_to(
     places: Mapping[str, Callable[[], Place]],
     kept: Mapping[str, int],
     checkpoint: Checkpoint,
-    key: VerifierKey,
+    read: Read,
     computed: Computed,
 ) -> Published:
     """Compare every place, then write the checkpoint to those that answer. Raises Corrupt, with nothing written."""
@@ -82,8 +85,8 @@ def publish_to(
 
     opened = {name: place for name, make in places.items() if (place := tried(name, make)) is not None}
     for name, place in opened.items():
-        tried(name, lambda name=name, place=place: compare_newest(name, place, kept.get(name, 0), key, computed))  # type: ignore[misc]
+        tried(name, partial(compare_newest, name, place, kept.get(name, 0), read, computed))
     for name, place in opened.items():
         if name not in failed:
-            tried(name, lambda place=place: place.put(checkpoint))  # type: ignore[misc]
+            tried(name, partial(place.put, checkpoint))
     return Published(tuple(name for name in places if name not in failed), failed)

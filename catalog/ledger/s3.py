@@ -30,7 +30,7 @@ class BucketPlace:
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Create a checkpoint, durably; the very same one may be there already. Corrupt if another is."""
-        from obstore import exceptions, put  # noqa: PLC0415
+        from obstore import exceptions, put  # noqa: PLC0415 - obstore is an extra
 
         name = note_name(checkpoint.size)
         try:
@@ -43,7 +43,7 @@ class BucketPlace:
 
     def sizes(self, since: int = 0) -> Iterator[int]:
         """The sizes of the checkpoints kept there, from `since` on, ascending."""
-        from obstore import exceptions, list  # noqa: PLC0415
+        from obstore import exceptions, list  # noqa: PLC0415 - obstore is an extra
 
         start = note_name(since - 1) if since > 0 else None
         try:
@@ -55,7 +55,7 @@ class BucketPlace:
 
     def read(self, size: int) -> str:
         """The note of one size. Raises NotFound, Unavailable, Corrupt."""
-        from obstore import exceptions, get  # noqa: PLC0415
+        from obstore import exceptions, get  # noqa: PLC0415 - obstore is an extra
 
         name = note_name(size)
         try:
@@ -71,7 +71,7 @@ class BucketPlace:
 
 def _store(settings: Mapping[str, str], prefix: str) -> S3Store:
     try:
-        from obstore.store import S3Store  # noqa: PLC0415
+        from obstore.store import S3Store  # noqa: PLC0415 - obstore is an extra
     except ImportError:
         raise Unavailable(
             "the client of object stores is not installed", code="ledger-place-s3", hint="pip install 'holdfast[s3]'"

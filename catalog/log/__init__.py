@@ -17,6 +17,6 @@ __all__ = ["ChainReport", "EventLog", "Recorded"]
 def __getattr__(name: str) -> object:
     if name not in ("EventLog", "Recorded"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from catalog.log import log  # noqa: PLC0415
+    from catalog.log import log  # noqa: PLC0415 - loads the database's library
 
     return getattr(log, name)

@@ -150,6 +150,30 @@ def test_a_lost_key_is_never_replaced(lab: LedgerHome) -> None:
     lab.ledger().publish()
 
 
+def test_a_key_that_is_lost_for_good(lab: LedgerHome) -> None:
+    """A new key is made on request only; what the old one signed is still compared with the log."""
+    ledger = lab.add_place()
+    ledger.publish()
+    old = ledger.public_key()
+    with pytest.raises(Conflict):
+        ledger.renew_key()
+    lab.home.ledger_key_file.unlink()
+    new = lab.ledger().renew_key()
+    assert new != old
+    lab.log.save(*notes(10))
+    ledger = lab.ledger()
+    assert ledger.publish().failed == ()
+    assert ledger.check().ok
+    assert ledger.check().checkpoints == 5
+    newest = max(lab.place.rglob("*.note"))
+    with pytest.raises(Corrupt):
+        read_checkpoint(newest.read_text(), VerifierKey.parse(old))
+    first = min(lab.place.rglob("*.note"))
+    first.chmod(0o644)
+    first.write_text(first.read_text().replace("\n1\n", "\n2\n"))
+    assert not ledger.check().ok
+
+
 def test_event_proof(lab: LedgerHome) -> None:
     """The proof of one event holds with what is in it, before and after a checkpoint was published."""
     ledger = lab.add_place()
