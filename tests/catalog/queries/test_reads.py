@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +20,7 @@ import pytest
 from catalog.access.caller import EVERYTHING, Scope
 from catalog.log import EventLog, Recorded
 from catalog.projections import TABLES, Projector
+from catalog.queries import blocks, happenings, provenance, references
 from catalog.queries.reads import Asked, CatalogReads, Page
 from catalog.queries.rows import PointRow
 from catalog.resolve.from_lake import LakeRows
@@ -31,6 +34,17 @@ SEEDS = range(5)
 SCOPES = (EVERYTHING, Scope(("lab/*",)), Scope(("prod*/*", "lab/web")), Scope(()), Scope(("*",)))
 FIRST, LAST = date(2026, 1, 1), date(2026, 1, 2)
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+SMALL = (
+    (happenings, "FIRST_WINDOW", 3),
+    (happenings, "LAST_WINDOW", 16),
+    (happenings, "NEAR", 2),
+    (blocks, "WINDOW_BLOCKS", 5),
+    (blocks, "BATCH_ROWS", 2),
+    (provenance, "WINDOW_BLOCKS", 7),
+    (references, "CELLS", 9),
+)
 
 
 class World:
@@ -80,8 +94,11 @@ def world(folder: Path, seed: int, steps: int = 40) -> Iterator[World]:
 
 @pytest.fixture(scope="module", params=SEEDS)
 def some(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A random history, which the tests only read."""
-    with world(tmp_path_factory.mktemp("world"), request.param) as made:
+    """A random history, which the tests only read; every other one with windows so small that all are crossed."""
+    with pytest.MonkeyPatch.context() as patch, world(tmp_path_factory.mktemp("world"), request.param) as made:
+        if request.param % 2:
+            for module, name, value in SMALL:
+                patch.setattr(module, name, value)
         yield made
 
 
@@ -495,6 +512,34 @@ def _said(answer: Callable[[], Any]) -> Any:
         return answer()
     except NotFound as error:
         return error.code
+
+
+def test_readers_are_never_torn_and_never_wait(tmp_path: Path) -> None:
+    """While the catalog grows and refreshes, other threads' answers are whole and of one position each."""
+    with world(tmp_path, 7) as made:
+        stop = threading.Event()
+
+        def read() -> int:
+            rounds = 0
+            while not stop.is_set():
+                machines = made.reads.machines(Asked(EVERYTHING, limit=1000))
+                pinned = Asked(EVERYTHING, as_of=machines.position, limit=1000)
+                points = made.reads.restore_points(pinned).rows
+                assert sum(row.restore_points for row in machines.rows) == len(points)
+                events = made.reads.events(replace(pinned, limit=1), newest_first=True)
+                assert [row.position for row in events.rows] == [machines.position]
+                assert made.reads.status(pinned).restore_points == len(points)
+                if points:
+                    assert made.reads.point_disks(pinned, points[0].restore_point_id).rows
+                rounds += 1
+            return rounds
+
+        with ThreadPoolExecutor(3) as pool:
+            readers = [pool.submit(read) for _ in range(3)]
+            for _ in range(25):
+                made.go_on(2)
+            stop.set()
+            assert all(reader.result() for reader in readers)
 
 
 def test_names_are_data(tmp_path: Path) -> None:
