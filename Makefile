@@ -5,12 +5,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev lake-readers oidc-provider tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
-test: setup-dev lake-readers oidc-provider tools
+test: setup-dev lake-readers duckdb-1 oidc-provider tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -39,6 +39,10 @@ setup-dev: $(UV)
 # The official DuckLake extension fits one DuckDB release only, so its readers have their own environment.
 lake-readers: $(UV)
 	UV_PROJECT_ENVIRONMENT=build/lake-readers $(UV) sync --locked --only-group lake-readers --quiet
+
+# The SQL door must hold on both major versions of DuckDB; its tests run a second time with this one.
+duckdb-1: $(UV)
+	UV_PROJECT_ENVIRONMENT=build/duckdb-1 $(UV) sync --locked --only-group duckdb-1 --quiet
 
 # The identity provider that tests talk to; where npm is missing those tests skip.
 oidc-provider: build/oidc-provider/node_modules/.package-lock.json

@@ -81,9 +81,12 @@ class SqlAnswer(Iterator[bytes]):
         if self._late:
             worker.kill()
 
-    def ask(self) -> None:
-        """Send the statement when the worker has its tables, and wait for it to run."""
+    def wait_ready(self) -> None:
+        """Wait for the worker to have its tables."""
         _decoded(*self._receive(), Kind.READY, wire.Ready)
+
+    def ask(self) -> None:
+        """Send the statement, and wait for it to be understood."""
         asked = self._question
         message = wire.Ask(asked.query, asked.format.value, asked.row_limit, asked.seconds, asked.memory_bytes)
         try:

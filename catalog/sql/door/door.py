@@ -13,14 +13,15 @@ from typing import Self
 
 from catalog.sql.door.answer import SqlAnswer, SqlQuestion, ready
 from catalog.sql.door.descriptors import Descriptors
-from catalog.sql.door.layers import Layer, missing
+from catalog.sql.door.layers import UNSEALED, Layer, missing
 from catalog.sql.door.platform import unsupported
 from catalog.sql.door.spawn import Worker, Zygote
 from catalog.sql.door.stock import Stock
 from catalog.sql.entrance import Entrance
-from storage.errors import Limit, Unavailable
+from storage.errors import Invalid, Limit, Unavailable
 
 MIB = 1 << 20
+MAX_QUERY_BYTES = 400_000
 NOTHING = Entrance((), (), 0, "")
 """What a worker enters with that is only asked which layers hold."""
 
@@ -54,7 +55,7 @@ class SqlDoor:
 
     def __enter__(self) -> Self:
         if why := unsupported():
-            raise Unavailable("there is no SQL door on this system", code="sql-door", why=why)
+            raise Unavailable("there is no SQL door on this system", code=UNSEALED, why=why)
         self._zygote = self._new_zygote()
         self._stock.open()
         return self
@@ -79,19 +80,16 @@ class SqlDoor:
             worker.discard()
 
     def ask(self, question: SqlQuestion, entrance: Entrance) -> SqlAnswer:
-        """Begin the answer; returns when the statement runs.
+        """Begin the answer; returns when the statement is understood, and runs on while it is read.
 
         Raises Invalid (sql-...) for the statement; Limit for what it costs, or sql-busy; Corrupt (index-file);
-        Unavailable (sql-door). Reading the answer raises the same.
+        Unavailable (sql-door, sql-unsealed). Reading raises the same: read a piece before promising an answer.
         """
         self._check(question)
         answer = self._admitted(question)
         try:
-            worker, primed = self._stock.take(entrance.key)
-            worker = worker or self._fork()
-            answer.begin(worker)
-            if not primed:
-                self._enter(worker, entrance)
+            if not self._with_spare(answer, entrance):
+                self._with_worker(answer, entrance, self._fork())
             answer.ask()
         except BaseException:
             answer.close()
@@ -100,7 +98,31 @@ class SqlDoor:
             self._stock.replace(entrance)
         return answer
 
+    def _with_spare(self, answer: SqlAnswer, entrance: Entrance) -> bool:
+        """Take a spare, if there is one and it is well: one may have died with its zygote this moment."""
+        worker, primed = self._stock.take(entrance.key)
+        if worker is None:
+            return False
+        try:
+            self._with_worker(answer, entrance, worker, primed=primed)
+        except Unavailable:
+            worker.discard()
+            return False
+        return True
+
+    def _with_worker(self, answer: SqlAnswer, entrance: Entrance, worker: Worker, *, primed: bool = False) -> None:
+        answer.begin(worker)
+        if not primed:
+            self._enter(worker, entrance)
+        answer.wait_ready()
+
     def _check(self, question: SqlQuestion) -> None:
+        try:
+            length = len(question.query.encode())
+        except UnicodeEncodeError as error:
+            raise Invalid("the statement is not text", code="sql-syntax", why=str(error)) from error
+        if length > MAX_QUERY_BYTES:
+            raise Limit(f"a statement of {length} bytes is too long", code="sql-length")
         for name in ("seconds", "memory_bytes", "row_limit", "byte_limit"):
             asked, most = getattr(question, name), getattr(self.limits, name)
             if not 0 < asked <= most:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import duckdb
@@ -22,9 +21,10 @@ import pyarrow.dataset as ds
 from catalog.answers import AnswerFormat, encode
 from catalog.sql import gate
 from catalog.sql.door.rowfilter import row_filter
-from catalog.sql.door.wire import Ask, Enter, Source, placeholder
+from catalog.sql.door.wire import AnswerColumn, Ask, Enter, Source, placeholder
 from catalog.sql.failures import translated
 from catalog.sql.settings import FENCE, LOCK, SETTINGS
+from storage.errors import Invalid
 
 BATCH_ROWS = 8192
 
@@ -34,7 +34,6 @@ class Engine:
 
     def __init__(self, enter: Enter, descriptors: Sequence[int], *, native: bool) -> None:
         self._connection = duckdb.connect(config=SETTINGS | {"threads": enter.threads})
-        self._kept: list[Any] = []
         self._opened: list[str] = []
         places = {source.table: "" for source in enter.sources}
         left = iter(descriptors)
@@ -55,21 +54,13 @@ class Engine:
         """Do once what every first statement would pay for."""
         self._connection.sql("SELECT 1").to_arrow_reader(1).read_all()
 
-    def answer(self, ask: Ask) -> tuple[pa.Schema, Rows, Iterator[bytes]]:
-        """Begin the one answer: its columns, its rows as they are counted, its bytes. Raises HoldfastError."""
+    def begin(self, ask: Ask) -> Running:
+        """Check and bind the one statement; it runs when its bytes are asked for. Raises HoldfastError."""
         with translated():
             self._connection.execute(f"SET memory_limit = '{ask.memory_bytes // 1000}KB'")
             gate.check(self._connection, ask.query)
             self._connection.execute(LOCK)
-            relation = self._connection.sql(ask.query)
-            reader = _nothing() if relation is None else relation.to_arrow_reader(BATCH_ROWS)
-            rows = Rows(reader, ask.row_limit)
-            return reader.schema, rows, encode(AnswerFormat(ask.format), reader.schema, rows)
-
-    def streaming(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The bytes of an answer, errors on the way being ours."""
-        with translated():
-            yield from pieces
+            return Running(self._connection.sql(ask.query), ask)
 
     def _native(self, files: Sequence[int]) -> str:
         paths = ", ".join(f"'/proc/self/fd/{file}'" for file in files)
@@ -86,22 +77,39 @@ class Engine:
         self._connection.execute(FENCE)
 
 
-class Rows:
-    """The batches of an answer up to a number of rows; says whether there were more."""
+class Running:
+    """A statement and its answer, up to a number of rows; `truncated` says whether there were more."""
 
-    def __init__(self, reader: pa.RecordBatchReader, limit: int) -> None:
-        self._reader = reader
-        self._limit = limit
-        self.count = 0
+    def __init__(self, relation: duckdb.DuckDBPyRelation | None, ask: Ask) -> None:
+        self._relation = relation
+        self._ask = ask
+        self.rows = 0
         self.truncated = False
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._reader:
-            if batch.num_rows > self._limit - self.count:
-                self.truncated = True
-                batch = batch.slice(0, self._limit - self.count)  # noqa: PLW2901 - the last one, cut
-            self.count += batch.num_rows
-            yield batch
+    def columns(self) -> list[AnswerColumn]:
+        """Names, and types as DuckDB calls them; none for what is no question."""
+        if self._relation is None:
+            return []
+        named = zip(self._relation.columns, self._relation.types, strict=True)
+        return [AnswerColumn(name, str(of)) for name, of in named]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Run it and yield the bytes of its answer. Raises HoldfastError."""
+        try:
+            with translated():
+                reader = _nothing() if self._relation is None else self._relation.to_arrow_reader(BATCH_ROWS)
+                yield from encode(AnswerFormat(self._ask.format), reader.schema, self._cut(reader))
+        except (ValueError, ArithmeticError) as error:
+            raise Invalid(
+                "a value cannot be written", code="sql-value", why=str(error), hint="cast it to VARCHAR"
+            ) from error
+
+    def _cut(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            left = self._ask.row_limit - self.rows
+            self.truncated = batch.num_rows > left
+            self.rows += min(batch.num_rows, left)
+            yield batch.slice(0, left)
             if self.truncated:
                 return
 

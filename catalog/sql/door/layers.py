@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+UNSEALED = "sql-unsealed"
+"""The code of the error of a door that can't be sealed here."""
+
 
 class Layer(StrEnum):
     """A layer that can hold or be missing."""

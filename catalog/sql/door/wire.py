@@ -67,14 +67,14 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class AnswerColumn(msgspec.Struct, frozen=True):
-    """A column of an answer; `type` is Arrow's name of it."""
+    """A column of an answer; `type` is DuckDB's name of it."""
 
     name: str
     type: str
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """The statement is running; this is what its rows will have."""
+    """The statement can run; this is what its rows will have."""
 
     columns: list[AnswerColumn]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from catalog.sql.door import confine, landlock, seccomp, wire
 from catalog.sql.door.engine import Engine
-from catalog.sql.door.layers import Layer, holds
+from catalog.sql.door.layers import UNSEALED, Layer, holds
 from catalog.sql.door.wire import Ask, Enter, Failed, Kind
 from storage.errors import HoldfastError, Unavailable
 
@@ -52,7 +52,7 @@ def _serve(channel: socket.socket, parent: int) -> None:
     engine.warm_up()
     found |= {Layer.SETTINGS} | _seal_opens(found)
     if not holds(found):
-        raise Unavailable("the SQL door is not sealed", code="sql-door", why=f"only {', '.join(sorted(found))} hold")
+        raise Unavailable("the SQL door is not sealed", code=UNSEALED, why=f"only {', '.join(sorted(found))} hold")
     wire.say(channel, Kind.READY, wire.Ready(sorted(found)))
     ask = _expect(channel, Kind.ASK, Ask)
     limits.set(ask.memory_bytes, math.ceil(ask.seconds) * (enter.threads + 1))
@@ -60,22 +60,21 @@ def _serve(channel: socket.socket, parent: int) -> None:
 
 
 def _answer(channel: socket.socket, engine: Engine, ask: Ask) -> None:
-    schema, rows, pieces = engine.answer(ask)
-    columns = [wire.AnswerColumn(field.name, str(field.type)) for field in schema]
-    wire.say(channel, Kind.COLUMNS, wire.Columns(columns))
-    for piece in engine.streaming(pieces):
+    running = engine.begin(ask)
+    wire.say(channel, Kind.COLUMNS, wire.Columns(running.columns()))
+    for piece in running.pieces():
         for at in range(0, len(piece), PIECE_BYTES):
             wire.send(channel, Kind.DATA, piece[at : at + PIECE_BYTES])
-    wire.say(channel, Kind.END, wire.End(rows.count, rows.truncated))
+    wire.say(channel, Kind.END, wire.End(running.rows, running.truncated))
 
 
 def _seal(readable: list[int]) -> set[Layer]:
     """Bind files and calls, while there is one thread: these bind the caller and the threads it starts."""
     if confine.threads() != 1:
-        raise Unavailable("the SQL door is not sealed", code="sql-door", why="the process has threads already")
+        raise Unavailable("the SQL door is not sealed", code=UNSEALED, why="the process has threads already")
     machine = seccomp.this_machine()
     if machine is None:
-        raise Unavailable("the SQL door is not sealed", code="sql-door", why=f"no filter for {os.uname().machine}")
+        raise Unavailable("the SQL door is not sealed", code=UNSEALED, why=f"no filter for {os.uname().machine}")
     found = set()
     if landlock.abi() > 0:
         landlock.restrict(readable)

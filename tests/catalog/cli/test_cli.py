@@ -163,14 +163,14 @@ def test_sql_without_rows_keeps_its_columns(lab: Lab, answer_format: str) -> Non
     assert READERS[answer_format](raw) == []
 
 
-def test_sql_as_of_a_snapshot(lab: Lab) -> None:
-    """`--as-of` answers as an earlier snapshot of the index would have."""
-    counts = set()
-    for snapshot in range(1, 6):
-        answer = lab.run("sql", "SELECT count(*) AS n FROM restore_points", "--as-of", str(snapshot), "--json")
-        if answer.code == 0:
-            counts.add(answer.json()[0]["n"])
-    assert {1, 2} <= counts
+def test_sql_as_of_a_position_and_a_time(lab: Lab) -> None:
+    """`--as-of` answers as the catalog stood at a position, or at the last one of a time."""
+    committed = lab.json("sql", "SELECT position, recorded_at FROM events WHERE topic LIKE 'RestorePointCommitted/%'")
+    query = "SELECT count(*) AS n FROM restore_points"
+    first = committed[0]
+    for as_of, count in ((first["position"] - 1, 0), (first["position"], 1), (first["recorded_at"], 1)):
+        assert lab.json("sql", query, "--as-of", str(as_of)) == [{"n": count}]
+    assert lab.run("sql", query, "--as-of", "yesterday", "--json").problem()["code"] == "as-of-invalid"
 
 
 def test_events_page(lab: Lab) -> None:
