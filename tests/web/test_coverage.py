@@ -56,6 +56,43 @@ def test_months_can_be_chosen(page: Page) -> None:
     expect(page.get_by_role("columnheader")).to_have_count(before)
 
 
+def test_a_year_at_most_is_asked_for(page: Page) -> None:
+    """From a month of three years ago on, the range ends after twelve months."""
+    expect(page.get_by_role("grid")).to_be_visible()
+    page.get_by_label("From").select_option(index=35)
+    expect(page.locator("#coverage .problem")).to_have_count(0)
+    assert page.locator("#coverage select").nth(1).evaluate("e => e.selectedIndex") == 24
+
+
+def test_200_machines_of_a_quarter_are_one_grid(open_page: Opener, site: Site) -> None:
+    """18,000 cells are there, rows out of sight cost no layout, and keys reach the last of them."""
+    page = open_page("auditor")
+    expect(page.get_by_role("grid")).to_be_visible()
+    days = [f"2026-{month:02}-{day:02}" for month, last in ((7, 31), (8, 31), (9, 30)) for day in range(1, last + 1)]
+    cells = [{"day": day, "state": "present", "points": 1, "verified": 0, "partial": 0} for day in days]
+    rows = [
+        {
+            "machine_id": str(n),
+            "machine": f"m{n}",
+            "source": "s",
+            "first_seen_at": "2026-01-01T00:00:00Z",
+            "days": cells,
+        }
+        for n in range(200)
+    ]
+    answer = {"items": rows, "next": None, "position": 9, "lag": 0}
+    page.route("**/v1/coverage?**", lambda route: route.fulfill(json=answer, headers={"Catalog-Position": "9"}))
+    page.goto(site.at(**{"from": "2026-07", "to": "2026-09"}))
+    grid = page.get_by_role("grid")
+    expect(grid.get_by_role("gridcell")).to_have_count(200 * len(days))
+    last = grid.locator(".row").last
+    assert last.evaluate("e => getComputedStyle(e).contentVisibility") == "auto"
+    grid.locator('[tabindex="0"]').focus()
+    page.keyboard.press("Control+End")
+    expect(page.locator(":focus")).to_have_attribute("aria-label", "m199, 30 Sep: Present, 1 point")
+    expect(page.locator(":focus")).to_be_in_viewport()
+
+
 def test_days_before_a_machine_was_seen_are_not_missing_backups(page: Page) -> None:
     """A machine that was not known yet has no gap."""
     expect(page.get_by_role("gridcell", name=re.compile("^web, .*Not yet seen")).first).to_be_attached()

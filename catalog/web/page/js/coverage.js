@@ -10,6 +10,7 @@ import { bytes, clock, many, shortId } from "./text.js";
 
 const MONTHS_BACK = 36;
 const SHOWN_AT_FIRST = 3;
+const MOST_MONTHS = 12;
 const MOST_MACHINES = 1000;
 
 const coverageSql = ({ from, to }) =>
@@ -84,6 +85,9 @@ export class Coverage {
 
   #range() {
     if (this.#from.value > this.#to.value) this.#to.value = this.#from.value;
+    if (this.#from.selectedIndex - this.#to.selectedIndex >= MOST_MONTHS) {
+      this.#to.selectedIndex = this.#from.selectedIndex - MOST_MONTHS + 1;
+    }
     go({ from: this.#from.value, to: this.#to.value, machine: "", day: "" });
   }
 

@@ -15,6 +15,9 @@ export const STATES = {
   deleted: ["D", "Deleted", "what there was has been deleted since"],
 };
 
+/** From so many rows on, those out of sight are not laid out. */
+const FEW = 40;
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export const legend = () =>
@@ -87,7 +90,7 @@ export function grid(machines, days, onPick, start) {
     "div",
     {
       role: "grid",
-      class: "coverage",
+      class: rows.length > FEW ? "coverage large" : "coverage",
       "aria-label": "Coverage, machines by days",
       "aria-rowcount": rows.length + 1,
       "aria-colcount": days.length + 1,
