@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 import zstandard
+from msgspec import Meta
 
 from catalog.domain.coverage import CoverageReport
 from storage.errors import Corrupt, Invalid, Limit
@@ -21,6 +23,8 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_PLAIN_BYTES = 64 * 1024 * 1024
 MAX_EVENTS = 50_000
 MAX_ACCEPTED = 1000
+MAX_HASHES = 500_000
+MAX_GAPS = 50_000
 MAX_RPO_SECONDS = 3660 * 86400
 FIRST_YEAR = 1970
 
@@ -32,7 +36,7 @@ class CoverageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     start: datetime
     end: datetime
     rpo_seconds: int
-    accepted: tuple[str, ...] = ()
+    accepted: Annotated[tuple[str, ...], Meta(max_length=MAX_ACCEPTED)] = ()
 
     @property
     def rpo(self) -> timedelta:
@@ -55,8 +59,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     covered: bool
     points: int
-    gaps: tuple[tuple[datetime, datetime], ...]
-    left_out: tuple[tuple[str, int], ...]
+    gaps: Annotated[tuple[tuple[datetime, datetime], ...], Meta(max_length=MAX_GAPS)]
+    left_out: Annotated[tuple[tuple[str, int], ...], Meta(max_length=MAX_GAPS)]
     verified_points: int
     damaged_points: int
     deleted_points: int
@@ -69,10 +73,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     request: CoverageRequest
-    checkpoints: tuple[str, ...]
-    consistency: tuple[bytes, ...]
-    events: tuple[ProvenEvent, ...]
-    nodes: tuple[bytes, ...]
+    checkpoints: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)]
+    consistency: Annotated[tuple[bytes, ...], Meta(max_length=128)]
+    events: Annotated[tuple[ProvenEvent, ...], Meta(min_length=1, max_length=MAX_EVENTS)]
+    nodes: Annotated[tuple[bytes, ...], Meta(max_length=MAX_HASHES)]
     claim: Claim
 
 
@@ -94,7 +98,8 @@ def encode_bundle(bundle: Bundle) -> bytes:
     plain = msgspec.msgpack.Encoder(uuid_format="bytes").encode(bundle)
     body = zstandard.ZstdCompressor(level=12, write_content_size=True).compress(plain)
     content = MAGIC + sha256(body).digest() + body
-    if len(plain) > MAX_PLAIN_BYTES or len(content) > MAX_FILE_BYTES or len(bundle.events) > MAX_EVENTS:
+    large = len(plain) > MAX_PLAIN_BYTES or len(content) > MAX_FILE_BYTES
+    if large or len(bundle.events) > MAX_EVENTS or len(bundle.nodes) > MAX_HASHES or len(bundle.claim.gaps) > MAX_GAPS:
         raise Limit("the proof would be too large", code="bundle-size", hint="prove a shorter period at a time")
     return content
 
@@ -115,8 +120,6 @@ def decode_bundle(content: bytes) -> Bundle:
         bundle = msgspec.msgpack.decode(plain, type=Bundle)
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise malformed(str(error)) from None
-    if len(bundle.events) > MAX_EVENTS:
-        raise malformed("it has too many events")
     try:
         check_request(bundle.request)
     except Invalid as error:

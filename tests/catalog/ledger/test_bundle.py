@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -332,6 +333,24 @@ def test_lying_sizes(size: int, rest: bytes) -> None:
         decode_bundle(MAGIC + sha256(body).digest() + body)
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "consistency", "events", "nodes"])
+def test_endless_lists(sample: Any, name: str) -> None:
+    """Lists that are far too long are refused before a megabyte is taken for them."""
+    _, _, bundle, _ = sample
+    fields = msgspec.msgpack.decode(msgspec.msgpack.Encoder(uuid_format="bytes").encode(bundle))
+    fields[name] = [""] * 8_000_000 if name == "checkpoints" else [b""] * 8_000_000
+    body = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(fields))
+    plain_bytes = zstandard.frame_content_size(body)
+    del fields
+    tracemalloc.start()
+    try:
+        with pytest.raises(Corrupt):
+            decode_bundle(MAGIC + sha256(body).digest() + body)
+        assert tracemalloc.get_traced_memory()[1] < plain_bytes + (1 << 20)
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_quarter_is_small_and_quick(lab: LedgerHome) -> None:
     """A quarter of daily restore points with their verifications takes less than a megabyte."""
     machine, points, _ = estate(lab, 100)
@@ -346,6 +365,7 @@ def test_a_quarter_is_small_and_quick(lab: LedgerHome) -> None:
 
 OFFLINE = """
 import sys
+import tracemalloc
 for name in ("eventsourcing", "sqlite3", "duckdb", "pyarrow", "numpy", "blake3", "fastapi"):
     sys.modules[name] = None
 from pathlib import Path
