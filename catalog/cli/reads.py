@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -17,13 +16,14 @@ import typer
 
 from catalog.access.caller import EVERYTHING
 from catalog.cli.app import JsonOption, app, home_of
+from catalog.cli.asof import position_of
 from catalog.cli.output import print_json, print_record, print_rows
 from catalog.queries.asked import MAX_LIMIT, Asked, Page
 from catalog.queries.names import machine_names
 from catalog.queries.reads import CatalogReads
 from catalog.queries.rows import PointRow
 from catalog.runtime import Catalog
-from storage.errors import Invalid, NotFound
+from storage.errors import NotFound
 
 PointArgument = Annotated[str, typer.Argument(metavar="POINT", help="A restore point, latest, or latest:MACHINE.")]
 AsOfOption = Annotated[
@@ -42,7 +42,7 @@ def reads_of(context: typer.Context, as_of: str | None = None) -> Iterator[tuple
     with Catalog.opened(home_of(context)) as catalog:
         catalog.catch_up()
         with closing(CatalogReads(catalog.lake, catalog.index_resolver(), clock=catalog.clock)) as reads:
-            position = reads.position if as_of is None else _position(reads, as_of)
+            position = reads.position if as_of is None else position_of(catalog.lake, as_of)
             yield reads, Asked(EVERYTHING, as_of=position, limit=MAX_LIMIT)
 
 
@@ -72,22 +72,6 @@ def point_of(reads: CatalogReads, asked: Asked, text: str) -> PointRow:
 def machine_id_of(reads: CatalogReads, asked: Asked, text: str | None) -> UUID | None:
     """The machine that `text` names, None for none."""
     return None if text is None else reads.find_machine(asked, text).machine_id
-
-
-def _position(reads: CatalogReads, text: str) -> int:
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        raise Invalid(
-            f"{text[:40]!r} is neither a position nor a time",
-            code="as-of-invalid",
-            hint="--as-of 1234, or --as-of 2026-01-31T12:00:00Z",
-        )
-    return reads.position_at(when)
 
 
 @app.command()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -15,14 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.access.caller import Scope
-from catalog.projections.tables import EVENTS
 from catalog.queries.asked import Asked, Page, after_number
 from catalog.queries.moment import KnownMachine, Mask, Moment, Rows
 from catalog.queries.rows import EventRow
 from catalog.queries.runs import TEXTS, RunBook
 from storage.errors import NotFound
 from storage.lake import Lake
-from storage.lake.read import read_file
 
 FIRST_WINDOW = 1 << 12
 LAST_WINDOW = 1 << 18
@@ -101,18 +98,6 @@ class Happenings:
                 if positions:
                     return next(self._rows(positions))
         raise NotFound(f"there is no event {position}", code="event-unknown")
-
-    def position_at(self, moment: Moment, when: datetime) -> int:
-        """See `CatalogReads.position_at`."""
-        least = datetime.resolution
-        where = {"recorded_at": (when + least, None), "position": (None, moment.position)}
-        files = self._lake.plan("events", where=where)
-        for file in sorted(files, key=lambda file: file.path.name):
-            found = [batch.column(0).to_numpy() for batch in read_file(file, EVENTS, ("position",), where)]
-            positions = np.concatenate([np.empty(0, np.int64), *found])
-            if len(positions):
-                return int(positions.min()) - 1
-        return moment.position
 
     def _wanted(self, moment: Moment, scope: Scope, sought: Sought) -> tuple[int, int, _Filter]:
         """The first and last position to look at, and what to look for. Raises NotFound."""

@@ -19,6 +19,7 @@ from catalog.queries.asked import Asked, Page
 from catalog.queries.blocks import Disk, Stream
 from catalog.queries.happenings import Happenings, Sought
 from catalog.queries.moment import Moment
+from catalog.queries.positions import position_at
 from catalog.queries.provenance import Provenance
 from catalog.queries.references import references
 from catalog.queries.rows import (
@@ -85,7 +86,7 @@ class CatalogReads:
 
     def position_at(self, when: datetime) -> int:
         """The largest position such that every event up to it was recorded at or before `when`."""
-        return self._happenings.position_at(self._at(None), when)
+        return position_at(self._lake, when, self._warm.position)
 
     def scope_ids(self, scope: Scope, as_of: int | None = None) -> frozenset[UUID] | None:
         """The machines that a scope admits, None for everything."""
