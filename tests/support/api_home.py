@@ -90,10 +90,7 @@ class ApiHome:
                 checked_bytes=6 * CHUNK_BYTES,
                 problems=(),
             )
-            (root / "outside").mkdir()
-            ledger = Ledger(log, home, clock)
-            ledger.add_place("outside", "directory", {"path": str(root / "outside")})
-            ledger.publish()
+            Ledger(log, home, clock).publish()
         digest = bytes(rows.digests[0]).hex()
         return cls(home, (web, db, other), tuple(points), ids.disk_id(web, "vda"), digest)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -13,15 +12,14 @@ from starlette.responses import Response
 from catalog.access.caller import Permission
 from catalog.api.deps import Ask, needs_index, needs_page
 from catalog.api.schema import shows, shows_list
+from catalog.api.values import Day, Time, duration
 from catalog.queries.rows import CoverageRow, GridRow
 from storage.errors import Invalid
 
 router = APIRouter(prefix="/v1", default_response_class=Response)
 
-DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?")
 MAX_DAYS = 400
-TimeQuery = Annotated[datetime, Query(description="RFC 3339, with its offset.")]
-FromQuery = Annotated[datetime, Query(alias="from", description="RFC 3339, with its offset.")]
+FromQuery = Annotated[Time, Query(alias="from", description="RFC 3339, with its offset.")]
 
 
 @router.get("/machines/{machine_id}/coverage", responses=shows(CoverageRow, "Covered or the gaps."))
@@ -29,7 +27,7 @@ def get_coverage(
     ask: Annotated[Ask, needs_index(Permission.READ)],
     machine_id: UUID,
     start: FromQuery,
-    end: Annotated[datetime, Query(alias="to", description="RFC 3339, exclusive.")],
+    end: Annotated[Time, Query(alias="to", description="RFC 3339, exclusive.")],
     rpo: Annotated[str, Query(max_length=32, description="The longest time without a restore point, such as 24h.")],
     accept_left_out: Annotated[
         list[str], Query(max_length=100, description="Labels of disks that may be left out.")
@@ -37,7 +35,7 @@ def get_coverage(
 ) -> Response:
     """Say whether restore points of a machine lie no further apart than the RPO, and where they do not."""
     row = ask.services.reads.coverage(
-        ask.asked, machine_id, start=utc(start), end=utc(end), rpo=duration(rpo), accepted=accept_left_out
+        ask.asked, machine_id, start=start, end=end, rpo=duration(rpo), accepted=accept_left_out
     )
     return ask.one(row, position=ask.asked.as_of)
 
@@ -45,27 +43,11 @@ def get_coverage(
 @router.get("/coverage", responses=shows_list(GridRow, "Machines by source and name, each with its days."))
 def get_coverage_grid(
     ask: Annotated[Ask, needs_page(Permission.READ)],
-    first_day: Annotated[date, Query(alias="from", description="The first day, UTC.")],
-    last_day: Annotated[date, Query(alias="to", description="The last day, UTC, included.")],
+    first_day: Annotated[Day, Query(alias="from", description="The first day, UTC.")],
+    last_day: Annotated[Day, Query(alias="to", description="The last day, UTC, included.")],
 ) -> Response:
     """Show the state of each day of each machine."""
     if not first_day <= last_day or last_day - first_day > timedelta(days=MAX_DAYS):
         raise Invalid(f"from and to are no span of up to {MAX_DAYS} days", code="coverage-span")
     page = ask.services.reads.coverage_grid(ask.asked, first_day=first_day, last_day=last_day)
     return ask.page(page, GridRow)
-
-
-def duration(text: str) -> timedelta:
-    """A duration such as 24h, 1d12h or 90m. Raises Invalid."""
-    form = DURATION.fullmatch(text)
-    if form is None or not any(form.groups()):
-        raise Invalid("this is no duration", code="duration-invalid", hint="such as 24h, 1d12h or 90m")
-    days, hours, minutes, seconds = (int(part or 0) for part in form.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def utc(when: datetime) -> datetime:
-    """A time in UTC. Raises Invalid where it says no offset, or is next to the end of time."""
-    if when.tzinfo is None or not 1 < when.year < 9999:
-        raise Invalid("a time needs its offset", code="time-offset", hint="such as 2026-01-31T12:00:00Z")
-    return when.astimezone(UTC)

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from catalog.access.caller import Permission
 from catalog.api.asof import MAX_POSITION
 from catalog.api.deps import Ask, needs, needs_index
-from catalog.api.routes.coverage import utc
 from catalog.api.routes.events import PositionPath
 from catalog.api.schema import shows, shows_text
+from catalog.api.values import Time
 from catalog.ledger.bundle import CoverageRequest
 from catalog.ledger.ledger import LedgerStatus
 
@@ -83,8 +83,8 @@ class CoverageWish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     machine_id: UUID
-    start: datetime = Field(alias="from")
-    end: datetime = Field(alias="to")
+    start: Time = Field(alias="from")
+    end: Time = Field(alias="to")
     rpo_seconds: int = Field(ge=1, le=MAX_RPO_SECONDS)
     accept_left_out: list[Annotated[str, Field(max_length=300)]] = Field(default=[], max_length=100)
 
@@ -142,8 +142,8 @@ def prove_coverage(ask: Annotated[Ask, needs(Permission.PROVE)], wish: CoverageW
     ask.services.reads.machine(ask.asked, wish.machine_id)
     request = CoverageRequest(
         machine_id=wish.machine_id,
-        start=utc(wish.start),
-        end=utc(wish.end),
+        start=wish.start,
+        end=wish.end,
         rpo_seconds=wish.rpo_seconds,
         accepted=tuple(wish.accept_left_out),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,9 +12,9 @@ from catalog.access.caller import Permission
 from catalog.api.asof import wait_for
 from catalog.api.deps import Ask, in_thread, needs, needs_index, needs_page
 from catalog.api.replies import same_thing
-from catalog.api.routes.coverage import utc
 from catalog.api.routes.events import EventAnswer, with_bodies
 from catalog.api.schema import shows, shows_list
+from catalog.api.values import Time
 from catalog.deletion import delete_point
 from catalog.queries.asked import page
 from catalog.queries.rows import DiskRow, LeftOutRow, PointRow, ProvenanceRow
@@ -37,10 +36,10 @@ PointPath = Annotated[
 def list_restore_points(
     ask: Annotated[Ask, needs_page(Permission.READ)],
     machine_id: UUID | None = None,
-    since: Annotated[datetime | None, Query(description="Recorded then or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Recorded before then.")] = None,
+    since: Annotated[Time | None, Query(description="Recorded then or later.")] = None,
+    until: Annotated[Time | None, Query(description="Recorded before then.")] = None,
     valid_at: Annotated[
-        datetime | None, Query(description="Data from then or earlier, as claimed, and not deleted by then.")
+        Time | None, Query(description="Data from then or earlier, as claimed, and not deleted by then.")
     ] = None,
     include_deleted: bool = False,
     newest_first: bool = True,
@@ -49,9 +48,9 @@ def list_restore_points(
     page = ask.services.reads.restore_points(
         ask.asked,
         machine_id=machine_id,
-        since=since and utc(since),
-        until=until and utc(until),
-        valid_at=valid_at and utc(valid_at),
+        since=since,
+        until=until,
+        valid_at=valid_at,
         include_deleted=include_deleted,
         newest_first=newest_first,
     )

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from catalog.access.caller import Permission, Role
 from catalog.access.tokens import TokenRow
 from catalog.api.deps import Ask, needs, needs_list
-from catalog.api.routes.coverage import utc
 from catalog.api.schema import shows, shows_list
+from catalog.api.values import Time
 from catalog.queries.asked import Page
 
 router = APIRouter(prefix="/v1/tokens", default_response_class=Response)
@@ -52,7 +52,7 @@ class TokenWish(BaseModel):
     name: str = Field(min_length=1, max_length=64)
     role: Role
     machines: list[str] | None = Field(None, min_length=1, max_length=100)
-    expires_at: datetime | None = None
+    expires_at: Time | None = None
 
 
 @router.get("", responses=shows_list(TokenAnswer, "Tokens, the oldest first."))
@@ -71,8 +71,7 @@ def create_token(ask: Annotated[Ask, needs(Permission.MANAGE)], wish: TokenWish)
     """Make a token. Its secret is in this answer and nowhere else."""
     ask.detail = f"name={wish.name} role={wish.role} machines={wish.machines}"
     ask.record(status=201)
-    expires_at = None if wish.expires_at is None else utc(wish.expires_at)
-    token_id, secret = ask.services.tokens.create(wish.name, wish.role, wish.machines, expires_at, ask.caller.name)
+    token_id, secret = ask.services.tokens.create(wish.name, wish.role, wish.machines, wish.expires_at, ask.caller.name)
     made = NewToken(token_id=token_id, name=wish.name, secret=secret)
     headers = {"Location": f"/v1/tokens/{token_id}", "Cache-Control": "no-store"}
     return Response(msgspec.json.encode(made), 201, headers, media_type="application/json")
