@@ -66,7 +66,7 @@ class ApiLab:
             image = folder / f"{machine}.raw"
             make_image(image, 1 << 20, [(0, random.randbytes(200_000))])
             self.lab.ok("source", "add", source, "--kind", "image", "--path", folder)
-            for number in range(4):
+            for number in range(3):
                 write_at(image, 300_000 + number, random.randbytes(1000))
                 self.lab.backup(target=source)
         self.log = EventLog.open(self.lab.home.event_file)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import text
 
 from catalog.access.caller import EVERYTHING, Caller, Role
 from catalog.access.identity import MAX_HEADER_CHARACTERS, Identities
@@ -88,3 +90,13 @@ def test_a_provider_that_is_down_lets_nobody_in(tokens: TokenBook, clock: Clock)
         identities.identify("Bearer x.y.z", "192.0.2.7")
     _, secret = tokens.create("grafana", Role.AUDITOR, None, None, "ada")
     assert identities.identify(f"Bearer {secret}", "192.0.2.7").name == "grafana"
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(header=text() | text().map("Bearer {}".format) | text().map("Bearer hf_{}".format))
+def test_no_header_is_a_fault(tokens: TokenBook, clock: Clock, header: str) -> None:
+    """Whatever a header says it is denied, or unavailable where the provider would have to be asked."""
+    with pytest.raises(Denied):
+        Identities(tokens, None, clock, local_ok=True).identify(header, "127.0.0.1")
+    with pytest.raises((Denied, Unavailable)):
+        Identities(tokens, Provider(), clock, local_ok=True).identify(header, "127.0.0.1")
