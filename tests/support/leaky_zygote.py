@@ -8,6 +8,7 @@ from typing import NoReturn
 from catalog.sql import gate
 from catalog.sql.door import confine, engine, landlock, seccomp, spawn, worker, zygote
 from catalog.sql.door.layers import Layer
+from tests.support.worker_probe import Probe
 
 START = """
 import sys
@@ -75,6 +76,11 @@ def _unsealable() -> None:
     worker._seal_opens = lambda _: set()
 
 
+def _probe() -> None:
+    """Not a layer: the worker tries what it can, instead of answering."""
+    engine.Engine.begin = lambda _, ask: Probe(ask)  # type: ignore[method-assign, return-value, assignment]  # as said
+
+
 TAKE_OUT: dict[str, Callable[[], None]] = {
     Layer.LANDLOCK: _landlock,
     Layer.NO_OPEN: _no_open,
@@ -86,4 +92,5 @@ TAKE_OUT: dict[str, Callable[[], None]] = {
     "gate": _gate,
     "landlock, natively": _native,
     "unsealable": _unsealable,
+    "probe": _probe,
 }

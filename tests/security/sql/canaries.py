@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import duckdb
 import numpy as np
 import pytest
 
 from catalog.domain import ids
+from catalog.domain.access import TokenRevoked
 from catalog.log import EventLog
 from catalog.projections import TABLES, Projector
 from storage.chunks.rows import ZeroRuns
@@ -28,6 +29,7 @@ from storage.lake import Lake
 from tests.support.recorded import REPOSITORY, Author, Change, rows_at
 
 OWN_NAME = "own-web"
+OF_NO_MACHINE = "canary-of-no-machine"
 ELSEWHERE = (Path("/dev/shm/holdfast-canary.csv"), Path("/relative.csv"))  # noqa: S108 - a statement writes there
 """Where statements write that do not know the canaries' folder."""
 
@@ -72,6 +74,7 @@ class Canaries:
             for salt, machine in enumerate((self.own, self.foreign)):
                 author.backup(machine, {"vda": Change(rows_at(range(40), salt), zeros)}, name=f"name-{machine}")
                 author.backup(machine, {"vda": Change(rows_at(range(7), salt + 9))}, name=f"name-{machine}")
+            author.save(uuid4(), TokenRevoked, revoked_by=OF_NO_MACHINE)
             lake = Lake.create(self.index, TABLES)
             Projector(log, lake).catch_up()
         self.foreign_disk = ids.disk_id(self.foreign, "vda")
@@ -117,7 +120,7 @@ class Canaries:
         named = connection.execute(f"SELECT restore_point_id, run_id FROM {points} {of_disk}").fetchall()  # noqa: S608
         assert digests
         assert named
-        words = [self.foreign_name, str(self.foreign), str(self.foreign_disk), "CANARY-FOUND"]
+        words = [self.foreign_name, str(self.foreign), str(self.foreign_disk), "CANARY-FOUND", OF_NO_MACHINE]
         return [*words, *(word for row in [*digests, *named] for word in row)]
 
     @property
@@ -131,8 +134,14 @@ class Canaries:
         return {str(path): (path.stat().st_mode, _hash(path)) for path in found}
 
     def called(self) -> bool:
-        """Whether anybody has connected or sent something."""
-        return bool(select.select(self._sockets, [], [], 0)[0])
+        """Whether anybody has connected or sent something since this was last asked."""
+        found = select.select(self._sockets, [], [], 0)[0]
+        for each in found:
+            if each.type == socket.SOCK_DGRAM:
+                each.recv(1)
+            else:
+                each.accept()[0].close()
+        return bool(found)
 
     def close(self) -> None:
         """Remove everything."""
