@@ -84,7 +84,7 @@ def test_200_machines_of_a_quarter_are_one_grid(open_page: Opener, site: Site) -
     page.route("**/v1/coverage?**", lambda route: route.fulfill(json=answer, headers={"Catalog-Position": "9"}))
     page.goto(site.at(**{"from": "2026-07", "to": "2026-09"}))
     grid = page.get_by_role("grid")
-    expect(grid.get_by_role("gridcell")).to_have_count(200 * len(days))
+    expect(grid.locator(".cell")).to_have_count(200 * len(days), timeout=30000)
     last = grid.locator(".row").last
     assert last.evaluate("e => getComputedStyle(e).contentVisibility") == "auto"
     grid.locator('[tabindex="0"]').focus()

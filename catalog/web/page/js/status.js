@@ -1,7 +1,7 @@
 // The strip on top: where the index is, what is wrong, and what waits. Asked every few seconds; it also finds out
 // that the server went away or came back, and that there is something new to show.
 
-import { ask, send, target } from "./api.js";
+import { Problem, ask, send, target } from "./api.js";
 import { el, fill } from "./dom.js";
 import { Panel, cli, curl } from "./panel.js";
 import { link } from "./state.js";
@@ -116,6 +116,7 @@ export class Status {
       this.#show(await ask(target("/v1/status")));
       this.#asked = Date.now();
     } catch (error) {
+      if (!(error instanceof Problem)) throw error;
       if (error.status === 401) return;
       this.#gone(error);
     }
