@@ -109,6 +109,7 @@ def campaign(tmp_path: Path) -> Iterator[Campaign]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_workers_do_each_task_once(campaign: Campaign) -> None:
     """After 16 kills over all kinds of work every task has ended well once, with one effect each."""
     lab = campaign.lab
