@@ -156,7 +156,6 @@ class Warm:
         self.position = 0
         self.lock = threading.Lock()
         self._lake = lake
-        self._snapshot = 0
         self._columns: dict[str, dict[str, _Growing]] = {}
         self._tables: dict[str, Table] = {}
 
@@ -165,7 +164,6 @@ class Warm:
         with self.lock:
             head = self._lake.catalog.head()
             if head.position == self.position:
-                self._snapshot = head.snapshot
                 return head.position
             if head.position < self.position:
                 raise Conflict(
@@ -175,8 +173,8 @@ class Warm:
                     hint="open it again",
                 )
             for name in {*ALWAYS, *self._tables}:
-                self._read(name, self.position, head.position, head.snapshot)
-            self.position, self._snapshot = head.position, head.snapshot
+                self._read(name, self.position, head.position)
+            self.position = head.position
             return head.position
 
     def table(self, name: str) -> Table:
@@ -186,15 +184,15 @@ class Warm:
             return found
         with self.lock:
             if name not in self._tables:
-                self._read(name, 0, self.position, self._snapshot)
+                self._read(name, 0, self.position)
             return self._tables[name]
 
-    def _read(self, name: str, behind: int, to: int, snapshot: int) -> None:
-        """Add the rows of the events from `behind` (excluded) up to `to`."""
+    def _read(self, name: str, behind: int, to: int) -> None:
+        """Add the rows of the events from `behind` (excluded) up to `to`; any later snapshot has them too."""
         columns = self._columns.setdefault(name, {column: _Growing() for column in COLUMNS[name]})
         if to > behind:
             where = {"position": (behind + 1, to)}
-            batches = list(self._lake.read(name, COLUMNS[name], where=where, snapshot=snapshot))
+            batches = list(self._lake.read(name, COLUMNS[name], where=where))
             if batches:
                 self._add(name, columns, batches)
         views = {column: values.view() for column, values in columns.items()}

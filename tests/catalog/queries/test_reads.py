@@ -79,7 +79,7 @@ class World:
 
 @contextmanager
 def world(folder: Path, seed: int, steps: int = 40) -> Iterator[World]:
-    """A history that was projected in several goes, with compactions between."""
+    """A history that was projected in several goes; between them files are merged and what is not cited is removed."""
     with (
         closing(EventLog.create(folder / "events.sqlite")) as log,
         closing(Lake.create(folder / "lake", TABLES)) as lake,
@@ -89,6 +89,8 @@ def world(folder: Path, seed: int, steps: int = 40) -> Iterator[World]:
             made.go_on(steps // 4)
             for table in TABLES:
                 lake.compact(table.name, min_files=3)
+            lake.expire_snapshots(())
+            lake.delete_scheduled(timedelta(0))
         yield made
 
 
