@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import yaml  # type: ignore[import-untyped] - it has no types of its own
+import yaml  # type: ignore[import-untyped]  # it has no types
 
 from catalog.api.app import bare_app
 from catalog.api.document import METHODS
