@@ -32,6 +32,7 @@ STATUSES: Mapping[str, int] = {
 }
 """The status of each kind."""
 STATUS_OF_CODE: Mapping[str, int] = {
+    "access-queue": 429,
     "body-invalid": 422,
     "body-slow": 408,
     "etag-mismatch": 412,
@@ -43,6 +44,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "sql-busy": 429,
     "sql-time": 504,
     "streams-too-many": 429,
+    "tasks-open": 429,
     "tasks-open": 429,
     "url-length": 414,
 }
