@@ -130,7 +130,11 @@ class Catalog:
 
     def machine_named(self, text: str) -> MachineState:
         """The machine called NAME, SOURCE/NAME or by its identifier. Raises NotFound; Invalid if several are."""
-        return pick_machine(text, self.machines())
+        machine_id = pick_machine(text, self._directory.seen()).machine_id
+        state = self.machine(machine_id)
+        if state is None:
+            raise NotFound(f"there is no machine {machine_id}", code="machine-unknown")
+        return state
 
     def points(self) -> list[RestorePoint]:
         """All restore points, the oldest first."""
@@ -145,15 +149,21 @@ class Catalog:
         """
         head, _, machine = text.partition(":")
         if head == "latest":
-            points = list(self.machine_named(machine).restore_points) if machine else self.points()
-            if not points:
-                raise NotFound("there is no restore point yet", code="restore-point-unknown", hint="holdfast backup")
-            return points[-1]
+            return self._latest(machine)
         try:
             found = pick_point(text, self._directory.points())
         except NotFound:
             found = pick_point(text, self._directory.deleted_points())
         return self._directory.point(found)
+
+    def _latest(self, machine: str) -> RestorePoint:
+        if machine:
+            found = [point.restore_point_id for point in self.machine_named(machine).restore_points]
+        else:
+            found = self._directory.points()
+        if not found:
+            raise NotFound("there is no restore point yet", code="restore-point-unknown", hint="holdfast backup")
+        return self._directory.point(found[-1])
 
     def sources(self) -> list[SourceState]:
         """All sources, removed ones included, in the order in which they were added."""
