@@ -45,7 +45,6 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "sql-time": 504,
     "streams-too-many": 429,
     "tasks-open": 429,
-    "tasks-open": 429,
     "url-length": 414,
 }
 """Codes with a more telling status than that of their kind."""
