@@ -27,6 +27,8 @@ EXIT_CODES: dict[str, int] = {
     "conflict": 8,
     "limit": 9,
 }
+EXIT_GAPS = 1
+"""What was asked about is there, and has gaps."""
 EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 

@@ -18,7 +18,7 @@ from catalog.cli.prove import moment, span_seconds
 from catalog.cli.reads import AsOfOption, PointArgument, every_row, point_of, reads_of
 from catalog.queries.rows import CoverageRow
 from catalog.runtime import utc_now
-from storage.errors import EXIT_PARTIAL, Invalid
+from storage.errors import EXIT_GAPS, Invalid
 
 
 @app.command()
@@ -36,7 +36,7 @@ def coverage(
     as_of: AsOfOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say whether a machine was backed up often enough; exit 0 if it was, 3 if there are gaps."""
+    """Say whether a machine was backed up often enough; exit 0 if it was, 1 if there are gaps."""
     start = moment(since, end=False)
     with reads_of(context, as_of) as (reads, asked):
         report = reads.coverage(
@@ -48,7 +48,7 @@ def coverage(
             accepted=accept_left_out or (),
         )
     _print_coverage(report, as_json=as_json)
-    return 0 if report.covered else EXIT_PARTIAL
+    return 0 if report.covered else EXIT_GAPS
 
 
 @app.command()

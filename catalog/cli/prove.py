@@ -17,14 +17,11 @@ from catalog.cli.output import print_record, say
 from catalog.ledger.bundle import MAX_FILE_BYTES, CoverageRequest
 from catalog.ledger.note import VerifierKey
 from catalog.ledger.verdict import BundleVerdict, check_bundle
-from storage.errors import Invalid, NotFound
+from storage.errors import EXIT_GAPS, Invalid, NotFound
 from storage.files import create_file
 
 if TYPE_CHECKING:
     from catalog.domain.coverage import CoverageReport
-
-EXIT_GAPS = 1
-"""The proof holds, and what it proves is that the machine was not covered."""
 
 _SPAN = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
