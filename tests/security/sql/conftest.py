@@ -49,15 +49,15 @@ def open_door(canaries: Canaries) -> Iterator[OpenDoor]:
 @pytest.fixture(scope="module")
 def whole(canaries: Canaries) -> Entrance:
     """What enters for callers of everything."""
-    return _without_comments(entrance(canaries.lake, machine_ids=None))
+    return without_comments(entrance(canaries.lake, machine_ids=None))
 
 
 @pytest.fixture(scope="module")
 def scoped(canaries: Canaries) -> Entrance:
     """What enters for a caller of one machine."""
-    return _without_comments(entrance(canaries.lake, machine_ids=frozenset([canaries.own])))
+    return without_comments(entrance(canaries.lake, machine_ids=frozenset([canaries.own])))
 
 
-def _without_comments(enters: Entrance) -> Entrance:
+def without_comments(enters: Entrance) -> Entrance:
     """Half of a worker's start is describing columns, which changes nothing here."""
     return replace(enters, statements=tuple(each for each in enters.statements if each.startswith("CREATE")))
