@@ -18,7 +18,7 @@ from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from catalog.segments.ship import shipped
-from catalog.segments.store import SegmentStore
+from catalog.segments.store import names_in
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
 from ingest.wiring import free_bytes, load_keys
@@ -125,9 +125,7 @@ def _recorded_packs(catalog: Catalog) -> Check:
 
 def _shipped(catalog: Catalog) -> Check:
     """Could the log be made anew from the store? Names only; `recover` proves what is inside."""
-    keys = load_keys(catalog.home, catalog.config)
-    segments = SegmentStore(LocalObjects(catalog.home.store_dir), keys, catalog.config.repository_id)
-    position, done = catalog.log.position(), shipped(segments)
+    position, done = catalog.log.position(), shipped(names_in(LocalObjects(catalog.home.store_dir)))
     if done > position:
         return Check(
             "shipped", "fail", f"the store has events up to {done}, the log ends at {position}", "holdfast recover"

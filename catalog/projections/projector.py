@@ -48,11 +48,12 @@ class Projector:
         with held(self._lake.catalog.path.with_name(LOCK_NAME), self._wait_seconds) as mine:
             if not mine:
                 return self._lake.position()
-            position = self._project(progress)
-            keep_up(self._lake)
+            touched: set[str] = set()
+            position = self._project(progress, touched)
+            keep_up(self._lake, touched)
             return position
 
-    def _project(self, progress: Progress | None) -> int:
+    def _project(self, progress: Progress | None, touched: set[str]) -> int:
         position, end = self._lake.position(), self._log.position()
         if position > end:
             raise Conflict(
@@ -69,6 +70,7 @@ class Projector:
                 if sheets.weight_bytes >= self._commit_bytes or done == end:
                     files = sheets.close(done)
                     self._lake.commit(files, expected=position, position=done, message=f"events to {done}")
+                    touched.update(file.table for file in files)
                     position, sheets = done, Sheets(self._lake, done + 1, self._commit_bytes)
                     if progress is not None:
                         progress(done, end)

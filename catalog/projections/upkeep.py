@@ -6,7 +6,7 @@ grace period.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from catalog.projections.tables import TABLES
@@ -23,9 +23,13 @@ READER_GRACE = timedelta(hours=1)
 ORPHAN_GRACE = timedelta(days=1)
 
 
-def keep_up(lake: Lake) -> None:
-    """Merge small files where there are many; when there were, forget old snapshots and remove dead files too."""
-    reports = [lake.compact(table.name, min_files=KEYED_FILES if table.keyed else COMPACT_FILES) for table in TABLES]
+def keep_up(lake: Lake, touched: Collection[str]) -> None:
+    """Merge the small files of tables that got files, where they are many; then forget and remove what is old too."""
+    reports = [
+        lake.compact(table.name, min_files=KEYED_FILES if table.keyed else COMPACT_FILES)
+        for table in TABLES
+        if table.name in touched
+    ]
     if any(report.replaced for report in reports):
         lake.expire_snapshots(wanted(lake.snapshots(), lake.catalog.clock()))
         lake.delete_scheduled(READER_GRACE)

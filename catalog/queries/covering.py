@@ -20,6 +20,7 @@ from storage.errors import Invalid, Limit
 
 MAX_GRID_DAYS = 400
 DAY = 86_400_000_000
+MICROSECOND = timedelta(microseconds=1)
 STATES = ("verified", "present", "partial", "damaged", "deleted", "missing")
 """The best first."""
 
@@ -37,7 +38,11 @@ def coverage(
     """See `CatalogReads.coverage`."""
     machine = moment.machine(asked.scope, machine_id)
     known_since = time_of(kept_of(moment).first_seen[machine.number])
-    points = _points(moment, _rows(moment, machine))
+    rows = _rows(moment, machine)
+    recorded = moment.table("restore_points")["recorded_at"][rows]
+    points = _points(
+        moment, rows[(recorded >= microseconds(start) - rpo // MICROSECOND) & (recorded < microseconds(end))]
+    )
     report = assess(points, start=start, end=end, rpo=rpo, known_since=known_since, accepted=accepted)
     return CoverageRow(
         machine_id=machine_id,

@@ -15,7 +15,6 @@ from catalog.log import EventLog
 from storage.errors import NotFound
 
 
-
 @dataclass(frozen=True, slots=True)
 class SeenMachine:
     """A machine, as far as names go; they are the last it was seen under."""

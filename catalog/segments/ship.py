@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from catalog.log import EventLog
 from catalog.log.chain import StoredRow
-from catalog.segments.store import SegmentName, SegmentStore
+from catalog.segments.store import SegmentName, SegmentStore, covering
 from storage.errors import Corrupt
 
 SEGMENT_BYTES = 16 << 20
@@ -35,7 +35,7 @@ def ship(log: EventLog, store: SegmentStore) -> ShipReport:
 
     Raises Corrupt (log-behind) when the store holds more than the log: the log is an older copy then.
     """
-    done = shipped(store)
+    done = shipped(store.names())
     end = log.position()
     if done > end:
         raise Corrupt(
@@ -53,10 +53,10 @@ def ship(log: EventLog, store: SegmentStore) -> ShipReport:
     return ShipReport(end, written)
 
 
-def shipped(store: SegmentStore) -> int:
-    """Up to which position the store holds the log without a gap."""
+def shipped(names: Sequence[SegmentName]) -> int:
+    """Up to which position segments hold the log without a gap."""
     last = 0
-    for name in store.covering():
+    for name in covering(names):
         last = name.last
     return last
 
@@ -76,7 +76,7 @@ def _pieces(log: EventLog, after: int, end: int) -> Iterator[list[StoredRow]]:
 
 def _merge_small(log: EventLog, store: SegmentStore) -> None:
     """Write the run of small segments at the end again, as one, and remove them."""
-    chain = list(store.covering())
+    chain = list(covering(store.names()))
     small = list(takewhile(lambda name: name.size_bytes < SMALL_BYTES, reversed(chain)))[::-1]
     if len(small) < MANY_SMALL:
         return

@@ -7,7 +7,7 @@ neighbours become one, and only then they go.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -33,6 +33,22 @@ class SegmentName:
     size_bytes: int
 
 
+def names_in(objects: ObjectStore) -> list[SegmentName]:
+    """The segments in a store, in the order of the log, of two that begin together the longer first."""
+    found = []
+    for stat in objects.list(PREFIX):
+        if (match := _NAME.fullmatch(stat.name)) is not None:
+            found.append(SegmentName(stat.name, int(match[1]), int(match[2]), stat.size_bytes))
+    return sorted(found, key=lambda one: (one.first, -one.last))
+
+
+def covering(names: Sequence[SegmentName], after: int = 0) -> Iterator[SegmentName]:
+    """The segments to read, one after another, to get the rows behind `after`, as far as there is no gap."""
+    while best := max((n for n in names if n.first <= after + 1 <= n.last), key=lambda n: n.last, default=None):
+        yield best
+        after = best.last
+
+
 class SegmentStore:
     """The segments of one repository."""
 
@@ -42,19 +58,8 @@ class SegmentStore:
         self._repository_id = repository_id
 
     def names(self) -> list[SegmentName]:
-        """What is there, in the order of the log, of two that begin together the longer first."""
-        found = []
-        for stat in self._objects.list(PREFIX):
-            if (match := _NAME.fullmatch(stat.name)) is not None:
-                found.append(SegmentName(stat.name, int(match[1]), int(match[2]), stat.size_bytes))
-        return sorted(found, key=lambda one: (one.first, -one.last))
-
-    def covering(self, after: int = 0) -> Iterator[SegmentName]:
-        """The segments to read, one after another, to get the rows behind `after`, as far as there is no gap."""
-        names = self.names()
-        while best := max((n for n in names if n.first <= after + 1 <= n.last), key=lambda n: n.last, default=None):
-            yield best
-            after = best.last
+        """What is there; see `names_in`."""
+        return names_in(self._objects)
 
     def write(self, rows: Rows, head_before: bytes, head: bytes) -> str:
         """Write consecutive rows durably; one that is there already under the same name is left as it is."""

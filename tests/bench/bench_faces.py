@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ def run(size: Size = Size(), folder: Path = FOLDER) -> list[Figure]:  # noqa: B0
     home = Home(folder / f"home-{size.machines}x{size.days}x{size.changed_blocks}")
     figures = list(_made(home, size))
     digests = _sample(home)
-    with _served(home) as address:
-        figures += _lists(address, digests)
-        figures += _block_map(address)
+    with _served(home) as server:
+        figures += _lists(server, digests)
+        figures += _block_map(server)
     figures += _proofs(home)
     figures += _peer(home, folder)
     return figures
@@ -87,23 +88,34 @@ def _sample(home: Home) -> list[str]:
     return digests
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server listens, and what lets an auditor in."""
+
+    address: str
+    headers: dict[str, str]
+
+
 @contextmanager
-def _served(home: Home) -> Iterator[str]:
-    """A server process; yields HOST:PORT."""
+def _served(home: Home) -> Iterator[Server]:
+    """A server process and a token of its own."""
+    made = json.loads(_holdfast(home, "token", "create", "--role", "auditor", "--expires", "1d", "--json").stdout)
+    headers = {"Authorization": f"Bearer {made['secret']}"}
     command = [sys.executable, "-c", "from ingest.cli import main; main()", "--home", str(home.root)]
     server = subprocess.Popen(
         [*command, "serve", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         assert server.stdout is not None
-        yield urlsplit(server.stdout.readline().decode().strip()).netloc
+        yield Server(urlsplit(server.stdout.readline().decode().strip()).netloc, headers)
     finally:
         server.terminate()
         server.wait(30)
+        _holdfast(home, "token", "revoke", made["token_id"])
 
 
-def _lists(address: str, digests: list[str]) -> Iterator[Figure]:
-    machines = [item["machine_id"] for item in _get(address, "/v1/machines?limit=1000")["items"]]
+def _lists(server: Server, digests: list[str]) -> Iterator[Figure]:
+    machines = [item["machine_id"] for item in _get(server, "/v1/machines?limit=1000")["items"]]
     rng = random.Random(5)
     questions: dict[str, Callable[[], str]] = {
         "newest 100 restore points of a machine": lambda: (
@@ -116,24 +128,24 @@ def _lists(address: str, digests: list[str]) -> Iterator[Figure]:
         ),
     }
     for name, question in questions.items():
-        _storm(address, [[question() for _ in range(5)] for _ in range(CLIENTS)])
-        taken = _storm(address, [[question() for _ in range(REQUESTS)] for _ in range(CLIENTS)])
+        _storm(server, [[question() for _ in range(5)] for _ in range(CLIENTS)])
+        taken = _storm(server, [[question() for _ in range(REQUESTS)] for _ in range(CLIENTS)])
         target = None if "inherit" in name else "<= 100"
         yield figure(f"{name}, HTTP, {CLIENTS} clients, p50", float(np.percentile(taken, 50)) * 1000, "ms")
         yield figure(f"{name}, HTTP, {CLIENTS} clients, p95", float(np.percentile(taken, 95)) * 1000, "ms", target)
 
 
-def _storm(address: str, questions: list[list[str]]) -> list[float]:
+def _storm(server: Server, questions: list[list[str]]) -> list[float]:
     """Ask from one thread a list, each on one connection; return all durations in seconds."""
     gate = threading.Barrier(len(questions))
 
     def client(paths: list[str]) -> list[float]:
-        connection = HTTPConnection(address, timeout=60)
+        connection = HTTPConnection(server.address, timeout=60)
         gate.wait()
         taken = []
         for path in paths:
             began = time.perf_counter()
-            connection.request("GET", path)
+            connection.request("GET", path, headers=server.headers)
             answer = connection.getresponse()
             body = answer.read()
             taken.append(time.perf_counter() - began)
@@ -146,9 +158,9 @@ def _storm(address: str, questions: list[list[str]]) -> list[float]:
         return [one for taken in pool.map(client, questions) for one in taken]
 
 
-def _get(address: str, path: str) -> Any:
-    connection = HTTPConnection(address, timeout=60)
-    connection.request("GET", path)
+def _get(server: Server, path: str) -> Any:
+    connection = HTTPConnection(server.address, timeout=60)
+    connection.request("GET", path, headers=server.headers)
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
@@ -157,16 +169,16 @@ def _get(address: str, path: str) -> Any:
     return json.loads(body)
 
 
-def _block_map(address: str) -> Iterator[Figure]:
+def _block_map(server: Server) -> Iterator[Figure]:
     """The disk of 1 TiB, at its newest point, read to the end by a client that decodes Arrow."""
-    machine = _get(address, "/v1/machines?name=vm-000")["items"][0]["machine_id"]
-    point = _get(address, f"/v1/restore-points?machine_id={machine}&limit=1")["items"][0]["restore_point_id"]
-    disk = _get(address, f"/v1/restore-points/{point}/disks")["items"][0]["disk_id"]
+    machine = _get(server, "/v1/machines?name=vm-000")["items"][0]["machine_id"]
+    point = _get(server, f"/v1/restore-points?machine_id={machine}&limit=1")["items"][0]["restore_point_id"]
+    disk = _get(server, f"/v1/restore-points/{point}/disks")["items"][0]["disk_id"]
     rates = []
     for _ in range(4):
-        connection = HTTPConnection(address, timeout=120)
+        connection = HTTPConnection(server.address, timeout=120)
         began = time.perf_counter()
-        connection.request("GET", f"/v1/restore-points/{point}/disks/{disk}/blocks", headers={"Accept": ARROW})
+        connection.request("GET", f"/v1/restore-points/{point}/disks/{disk}/blocks", headers={**server.headers, "Accept": ARROW})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         rows = sum(batch.num_rows for batch in pa.ipc.open_stream(answer))
@@ -184,6 +196,7 @@ def _proofs(home: Home) -> Iterator[Figure]:
     _holdfast(home, "ledger", "checkpoint")
     written, checked = [], []
     for _ in range(3):
+        bundle.unlink(missing_ok=True)
         began = time.perf_counter()
         _holdfast(home, "prove", "coverage", *asked)
         written.append(time.perf_counter() - began)
