@@ -52,10 +52,12 @@ def delete_point(
     reason: str,
     clock: Callable[[], datetime],
     rule: str = MANUAL,
+    expected_version: int | None = None,
 ) -> RestorePointDeleted:
     """Record that a restore point is withdrawn, and return the tombstone.
 
-    Raises Invalid for a reason that is empty or too long, NotFound when there is no such point or not any more.
+    Raises Invalid for a reason that is empty or too long, NotFound when there is no such point or not any more. With
+    `expected_version` of the machine's stream: Conflict(event-version) when anything came behind that.
     """
     reason = reason.strip()
     if not 0 < len(reason) <= MAX_REASON_CHARS:
@@ -65,10 +67,15 @@ def delete_point(
             why=f"from 1 to {MAX_REASON_CHARS} characters",
             hint="say why, for those who look for the point later",
         )
-    for attempt in range(ATTEMPTS):
+    attempts = ATTEMPTS if expected_version is None else 1
+    for attempt in range(attempts):
         state = MachineState.fold(log.stream(machine_id))
         if state is None:
             raise NotFound(f"there is no machine {machine_id}", code="machine-unknown")
+        if expected_version not in (None, state.version):
+            raise Conflict(
+                f"machine {machine_id} changed meanwhile", code="event-version", hint="look again, and decide again"
+            )
         planned = plan_deletion(state, restore_point_id)
         tombstone = RestorePointDeleted(
             originator_id=machine_id,
@@ -85,7 +92,7 @@ def delete_point(
             break
         except Conflict as error:
             # Somebody else wrote to the machine's stream: look and decide again.
-            if error.code != "event-version" or attempt + 1 == ATTEMPTS:
+            if error.code != "event-version" or attempt + 1 == attempts:
                 raise
     return tombstone
 

@@ -116,9 +116,11 @@ def _allowed(request: Request) -> list[str]:
 async def _problem(request: Request, error: HoldfastError, errors: list[FieldError] | None = None) -> Response:
     """Answer with a problem; what a known caller was refused is recorded as well."""
     ask: Ask | None = getattr(request.state, "ask", None)
-    if ask is not None and ask.recorded_at is None:
-        try:
-            await in_thread(ask.record, "", status_of(error))
-        except HoldfastError as failure:
-            error, errors = failure, None
+    if ask is not None:
+        error = ask.told(error)
+        if ask.recorded_at is None:
+            try:
+                await in_thread(ask.record, "", status_of(error))
+            except HoldfastError as failure:
+                error, errors = ask.told(failure), None
     return problem_response(error, request.url.path, known_caller=ask is not None, errors=errors or ())

@@ -5,7 +5,7 @@ that are answered from the index at a position, `needs_page` for its lists. Para
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -15,15 +15,16 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from catalog.access.caller import Caller, Permission
-from catalog.answers import MEDIA_TYPES, encode
+from catalog.answers import MEDIA_TYPES, AnswerFormat, encode
 from catalog.api.asof import MAX_POSITION, parse_as_of, reached, settled_as_of, wait_for
 from catalog.api.negotiate import chosen_format
 from catalog.api.paging import Cursors, Question
-from catalog.api.replies import CACHE, VARY, list_reply, matches, one_reply, strong_tag
+from catalog.api.problems import DONE
+from catalog.api.replies import CACHE, ENCODER, VARY, list_reply, matches, one_reply, strong_tag
 from catalog.api.services import ApiServices
 from catalog.api.streams import Stream, closing_all
 from catalog.queries.asked import MAX_LIMIT, Asked, Key, Page
-from storage.errors import Invalid
+from storage.errors import HoldfastError, Invalid, Unavailable
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class Ask:
         self.operation = operation_of(request)
         self.asked = Asked(caller.scope)
         self.detail = ""
+        self.done = ""
         self.recorded_at: int | None = None
 
     @property
@@ -89,6 +91,13 @@ class Ask:
             )
         return self.recorded_at
 
+    def told(self, error: HoldfastError) -> HoldfastError:
+        """The failure to answer with: what an operation put into `self.done` has happened all the same."""
+        if not self.done:
+            return error
+        why = f"the answer failed with {error.code}"
+        return Unavailable(self.done, code=DONE, why=why, hint="look before you repeat it")
+
     def start_after(self, key: Key) -> None:
         """Begin the list behind `key`, unless a cursor says where it goes on."""
         if self.asked.after is None:
@@ -98,16 +107,24 @@ class Ask:
         """How many events the index is behind the log, the record of this call included."""
         return max(0, (self.recorded_at or 0) - self.services.reads.position)
 
+    def acted(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """The outcome of an act, as JSON whatever the client accepts: it has happened. Records the call."""
+        self.record(status=status)
+        told = {**self.headers(), **(headers or {}), "Cache-Control": "no-store"}
+        return Response(ENCODER.encode(value), status, told, media_type=MEDIA_TYPES[AnswerFormat.JSON])
+
     def one(self, value: Any, *, detail: str = "", position: int | None = None) -> Response:
         """One thing as JSON, with a strong ETag. Records the call."""
+        chosen_format(self.request.headers.get("accept"), (AnswerFormat.JSON,))
         self.record(detail)
         return one_reply(self.request, value, self.headers(position))
 
     def page(self, page: Page[Any], row: type, *, detail: str = "") -> Response:
         """A page of a list, in the form that the client accepts. Records the call."""
+        answer = chosen_format(self.request.headers.get("accept"))
         self.record(detail)
         following = None if page.next is None else self.cursors.make(self.question, page.position, page.next)
-        return list_reply(self.request, page, row, following, self.lag(), self.headers(page.position))
+        return list_reply(self.request, answer, page, row, following, self.lag(), self.headers(page.position))
 
     def bulk(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, tag: str) -> Response:
         """Rows as a stream in the form that the client accepts; `tag` names what they depend on beside the URL.

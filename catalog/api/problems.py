@@ -20,6 +20,8 @@ from storage.errors import Denied, HoldfastError, Invalid, Limit, NotFound, Unav
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 MAX_ERRORS = 20
+DONE = "done-unanswered"
+"""The code of an act that has happened, though its answer failed: to repeat it blindly would be wrong."""
 
 STATUSES: Mapping[str, int] = {
     "invalid": 400,
@@ -97,7 +99,7 @@ def problem_response(
 ) -> Response:
     """`error` as an answer to a request for the path `instance`."""
     status = status_of(error, known_caller=known_caller)
-    retryable = isinstance(error, Unavailable) or status in (408, 429)
+    retryable = (isinstance(error, Unavailable) or status in (408, 429)) and error.code != DONE
     body = Problem(
         type=f"urn:holdfast:problem:{error.code}",
         title=FAULT_TITLE if error.code == "internal" else TITLES[error.kind],

@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from catalog.answers import MEDIA_TYPES, AnswerFormat, encode
 from catalog.api.columns import batch_of, schema_of
-from catalog.api.negotiate import chosen_format
 from catalog.queries.asked import Page
 
 VARY = "Accept, Authorization"
@@ -25,16 +24,20 @@ ENCODER = msgspec.json.Encoder()
 
 def one_reply(request: Request, value: Any, headers: Mapping[str, str]) -> Response:
     """One thing as JSON; its ETag is the hash of exactly these bytes."""
-    chosen_format(request.headers.get("accept"), (AnswerFormat.JSON,))
     body = ENCODER.encode(value)
     return tagged(request, body, strong_tag(body), MEDIA_TYPES[AnswerFormat.JSON], headers)
 
 
 def list_reply(
-    request: Request, page: Page[Any], row: type, following: str | None, lag: int, headers: Mapping[str, str]
+    request: Request,
+    answer: AnswerFormat,
+    page: Page[Any],
+    row: type,
+    following: str | None,
+    lag: int,
+    headers: Mapping[str, str],
 ) -> Response:
     """A page of a list. Its position and lag move with every call recorded, so that its JSON has a weak ETag."""
-    answer = chosen_format(request.headers.get("accept"))
     links = {} if following is None else {"Link": f'<{_next_path(request, following)}>; rel="next"'}
     if answer is AnswerFormat.JSON:
         items = ENCODER.encode(page.rows)

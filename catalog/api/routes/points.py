@@ -106,21 +106,39 @@ async def delete_restore_point(
     if_match: Annotated[str | None, Header(max_length=1000, description="Only if it is still this ETag's.")] = None,
 ) -> Response:
     """Withdraw a restore point. A tombstone stays; points that build on it restore as before."""
-    position = await in_thread(_delete, ask, restore_point, reason, if_match)
-    await wait_for(ask.services, position)
-    point = ask.services.reads.restore_point(ask.asked, restore_point)
-    return await in_thread(ask.one, point)
-
-
-def _delete(ask: Ask, restore_point_id: UUID, reason: str, if_match: str | None) -> int:
     services = ask.services
+    expected = None
+    if if_match is not None:
+        # The stream first, then the log: what the index shows from there on has all of that stream.
+        point = services.reads.restore_point(ask.asked, restore_point)
+        expected = await in_thread(services.catalog.log.version, point.machine_id)
+        await wait_for(services, await in_thread(services.catalog.log.position))
+    position = await in_thread(_delete, ask, restore_point, reason, if_match, expected)
+    await wait_for(services, position)
+    return await in_thread(ask.acted, services.reads.restore_point(ask.asked, restore_point))
+
+
+def _delete(ask: Ask, restore_point_id: UUID, reason: str, if_match: str | None, expected: int | None) -> int:
+    services = ask.services
+    ask.detail = reason
     point = services.reads.restore_point(ask.asked, restore_point_id)
     if if_match is not None and not same_thing(if_match, point):
-        raise Conflict("the restore point is not what it was", code="etag-mismatch", hint="read it again and decide")
-    ask.record(reason)
-    log, actor = services.catalog.log, ask.caller.name
-    delete_point(log, point.machine_id, restore_point_id, actor=actor, reason=reason, clock=services.clock)
+        raise _changed()
+    log, actor, clock = services.catalog.log, ask.caller.name, services.clock
+    try:
+        delete_point(
+            log, point.machine_id, restore_point_id, actor=actor, reason=reason, clock=clock, expected_version=expected
+        )
+    except Conflict as error:
+        if expected is not None and error.code == "event-version":
+            raise _changed() from error
+        raise
+    ask.done = f"restore point {restore_point_id} is deleted"
     return log.position()
+
+
+def _changed() -> Conflict:
+    return Conflict("the restore point is not what it was", code="etag-mismatch", hint="read it again and decide")
 
 
 def point_of(ask: Ask, text: str) -> PointRow:

@@ -191,14 +191,9 @@ def _accepted(ask: Ask, wish: Wish, request: Callable[..., TaskState], key: str 
 
 
 def _answer(ask: Ask, state: TaskState) -> Response:
-    ask.record(status=202)
-    headers = {
-        **ask.headers(),
-        "Location": f"/v1/tasks/{state.task_id}",
-        "Retry-After": str(RETRY_AFTER_SECONDS),
-        "Cache-Control": "no-store",
-    }
-    return Response(msgspec.json.encode(task_record(state)), 202, headers, media_type="application/json")
+    ask.done = f"task {state.task_id} is recorded"
+    headers = {"Location": f"/v1/tasks/{state.task_id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    return ask.acted(task_record(state), 202, headers)
 
 
 class _Watching:

@@ -70,18 +70,18 @@ def list_tokens(ask: Annotated[Ask, needs_list(Permission.MANAGE)]) -> Response:
 def create_token(ask: Annotated[Ask, needs(Permission.MANAGE)], wish: TokenWish) -> Response:
     """Make a token. Its secret is in this answer and nowhere else."""
     ask.detail = f"name={wish.name} role={wish.role} machines={wish.machines}"
-    ask.record(status=201)
     token_id, secret = ask.services.tokens.create(wish.name, wish.role, wish.machines, wish.expires_at, ask.caller.name)
+    ask.done = f"token {token_id} was made, and nobody has its secret"
     made = NewToken(token_id=token_id, name=wish.name, secret=secret)
-    headers = {"Location": f"/v1/tokens/{token_id}", "Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(made), 201, headers, media_type="application/json")
+    return ask.acted(made, 201, {"Location": f"/v1/tokens/{token_id}"})
 
 
 @router.delete("/{token_id}", responses=shows(TokenAnswer, "The token, good for nothing now.", tagged=False))
 def revoke_token(ask: Annotated[Ask, needs(Permission.MANAGE)], token_id: UUID) -> Response:
     """Revoke a token; nothing happens when it was revoked before."""
-    ask.record()
-    return ask.one(_answer(ask.services.tokens.revoke(token_id, ask.caller.name)))
+    row = ask.services.tokens.revoke(token_id, ask.caller.name)
+    ask.done = f"token {token_id} is revoked"
+    return ask.acted(_answer(row))
 
 
 def _answer(row: TokenRow) -> TokenAnswer:
