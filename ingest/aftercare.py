@@ -9,6 +9,7 @@ from __future__ import annotations
 from catalog.ledger.ledger import Ledger
 from catalog.segments.ship import ship
 from catalog.segments.store import SegmentStore
+from ingest.keysafe import keep_ledger_key
 from ingest.wiring import Services
 from storage.errors import Corrupt, HoldfastError
 
@@ -24,6 +25,7 @@ def care(services: Services) -> list[str]:
     Raises Corrupt when the store or a place of the ledger knows another history than the log.
     """
     try:
+        keep_ledger_key(services.home, services.keys, services.objects)
         ship(services.log, segments_of(services))
         Ledger(services.log, services.home, services.clock).publish_if_due()
     except Corrupt:

@@ -20,6 +20,7 @@ from catalog.log import EventLog
 from catalog.runtime import create_lake, utc_now
 from catalog.segments.load import Progress, load
 from catalog.segments.store import SegmentStore
+from ingest.keysafe import bring_ledger_key
 from ingest.locks import exclusive
 from ingest.streams import StreamWriter
 from storage.errors import Conflict, Corrupt, NotFound
@@ -101,7 +102,9 @@ def _copy_missing(source: str, target: str) -> str:
 def _load(home: Home, keys: KeyRing, clock: Clock, progress: Progress) -> RecoverReport:
     log = EventLog.open(home.event_file) if home.event_file.exists() else EventLog.create(home.event_file)
     with closing(log):
-        segments = SegmentStore(LocalObjects(home.store_dir), keys, None)
+        objects = LocalObjects(home.store_dir)
+        bring_ledger_key(home, keys, objects)
+        segments = SegmentStore(objects, keys, None)
         earlier = [f"{name} was set aside before" for name in segments.aside()]
         loaded = load(log, segments, progress=progress)
         config = _config(log, keys, home.store_dir)

@@ -15,16 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from storage.errors import Conflict, Denied
+from storage.errors import Conflict, Corrupt, Denied
 from storage.files import create_file, make_directory, storage_error
 
 MASTER_BYTES = 32
 _FORMAT = 1
 _MAX_FILE_BYTES = 4096
 _CHECK_BYTES = 3
+_SALT_BYTES = 16
+_NONCE = bytes(12)
+"""Each salt gives a key of its own, used once."""
 _CIPHERS = {True: "aes-256-gcm", False: "none"}
 _BEGIN = "-----BEGIN HOLDFAST KEY-----"
 _END = "-----END HOLDFAST KEY-----"
@@ -136,6 +141,21 @@ class KeyRing:
     def segment_key(self, salt: bytes) -> bytes:
         """Return the 32-byte key of one segment of the event log."""
         return self._derive(b"segment" + salt, 32)
+
+    def wrap(self, use: bytes, secret: bytes, *, random_bytes: Callable[[int], bytes] = os.urandom) -> bytes:
+        """Return another secret, sealed for one use: 16 bytes of salt, then AES-256-GCM under a key of their own."""
+        salt = random_bytes(_SALT_BYTES)
+        return salt + AESGCM(self._derive(b"wrap " + use + salt, 32)).encrypt(_NONCE, secret, use)
+
+    def unwrap(self, use: bytes, sealed: bytes) -> bytes:
+        """Undo `wrap`. Raises Corrupt `sealed-secret` when it was altered or another key sealed it."""
+        salt, body = sealed[:_SALT_BYTES], sealed[_SALT_BYTES:]
+        try:
+            return AESGCM(self._derive(b"wrap " + use + salt, 32)).decrypt(_NONCE, body, use)
+        except (InvalidTag, ValueError) as error:
+            raise Corrupt(
+                "a sealed secret does not open", code="sealed-secret", why="altered, or another key"
+            ) from error
 
     def _derive(self, use: bytes, length: int) -> bytes:
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"holdfast 1 " + use).derive(self._master)

@@ -144,6 +144,24 @@ def test_what_is_lost_is_told(lab: Lab) -> None:
     assert holdfast("--home", home, "doctor").code == 0
 
 
+def test_a_recovered_home_signs_on_and_agrees_with_kept_checkpoints(lab: Lab) -> None:
+    """The signing key comes back sealed in the store, and checkpoints kept elsewhere say that nothing is missing."""
+    (lab.root / "worm").mkdir()
+    lab.ok("ledger", "place", "add", "worm", "--dir", lab.root / "worm")
+    lab.ok("ledger", "checkpoint")
+    key = lab.ok("ledger", "key").out
+    lab.ok("ship")
+    lab.ok("backup", "lab")
+    home = recovered(lab)
+    for arguments in (("ledger", "check"), ("ledger", "check", "--place", "worm"), ("ledger", "checkpoint")):
+        answer = holdfast("--home", home.root, *arguments)
+        assert answer.code == 0, answer.err
+    assert holdfast("--home", home.root, "ledger", "key").out == key
+    secret = home.ledger_key_file.read_bytes()
+    assert home.ledger_key_file.stat().st_mode & 0o777 == 0o600
+    assert not any(secret.strip() in path.read_bytes() for path in home.store_dir.rglob("*") if path.is_file())
+
+
 def test_the_doctor_knows_what_the_store_lacks(lab: Lab) -> None:
     """Events that are not in the store yet are a warning, and a store that has more than the log is a failure."""
     assert _finding(lab)["status"] == "ok"

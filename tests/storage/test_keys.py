@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import Conflict, Denied
+from storage.errors import Conflict, Corrupt, Denied
 from storage.keys import KeyRing
 from tests.support.faults import PowerCut, PowerLost
 
@@ -181,3 +181,21 @@ def test_the_key_shows_nowhere() -> None:
     assert ring.key_id in shown
     with pytest.raises(TypeError):
         pickle.dumps(ring)
+
+
+def test_a_wrapped_secret_opens_for_its_use_and_key_only() -> None:
+    """What was wrapped comes back; with any bit flipped, another key or another use it does not."""
+    keys, other = KeyRing(bytes(range(32))), KeyRing(bytes(32))
+    sealed = keys.wrap(b"one use", b"secret")
+    assert keys.unwrap(b"one use", sealed) == b"secret"
+    assert b"secret" not in sealed
+    assert keys.wrap(b"one use", b"secret") != sealed
+    flipped = [bytearray(sealed) for _ in range(len(sealed) * 8)]
+    for bit, data in enumerate(flipped):
+        data[bit // 8] ^= 1 << bit % 8
+    tries = [(keys, b"one use", bytes(data)) for data in flipped]
+    tries += [(other, b"one use", sealed), (keys, b"another use", sealed), (keys, b"one use", sealed[:20])]
+    for ring, use, data in tries:
+        with pytest.raises(Corrupt) as caught:
+            ring.unwrap(use, data)
+        assert caught.value.code == "sealed-secret"
