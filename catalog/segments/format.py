@@ -94,6 +94,9 @@ def open_segment(keys: KeyRing, data: bytes, name: str) -> tuple[Segment, list[S
     _, _, flags, _, salt, key_id, _, _, size, _, _ = HEADER.unpack(header)
     if key_id.hex() != keys.key_id:
         raise Denied(f"{name} was sealed with key {key_id.hex()}", code="key-mismatch", why=f"this is {keys.key_id}")
+    if bool(flags & ENCRYPTED) != keys.encrypts:
+        # Without this, whoever can write to the store could put history there that no key has sealed.
+        raise _bad(name, "it is sealed in another way than this repository")
     packed = _decrypted(keys, header, body, salt, name) if flags & ENCRYPTED else _checked(header, body, name)
     try:
         encoded = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)

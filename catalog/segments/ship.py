@@ -7,13 +7,14 @@ then overlap, which readers expect; a row is never in none of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 
 from catalog.log import EventLog
 from catalog.log.chain import StoredRow
 from catalog.segments.store import SegmentName, SegmentStore, covering
-from storage.errors import Corrupt
+from storage.errors import Corrupt, NotFound
 
 SEGMENT_BYTES = 16 << 20
 ROW_BYTES = 128
@@ -33,9 +34,11 @@ class ShipReport:
 def ship(log: EventLog, store: SegmentStore) -> ShipReport:
     """Write what the store lacks of the log; what another process ships meanwhile is as good.
 
-    Raises Corrupt (log-behind) when the store holds more than the log: the log is an older copy then.
+    Raises Corrupt (log-behind) when the store holds more than the log: the log is an older copy then. Raises Corrupt
+    (log-fork) when it went on from an older copy: what is shipped must follow what the store has.
     """
-    done = shipped(store.names())
+    before = list(covering(store.names()))
+    done = before[-1].last if before else 0
     end = log.position()
     if done > end:
         raise Corrupt(
@@ -44,6 +47,8 @@ def ship(log: EventLog, store: SegmentStore) -> ShipReport:
             why="the log is an older copy, or lost its end",
             hint="make it anew from the store: holdfast recover",
         )
+    if before and done < end:
+        _check_follows(log, store, before[-1])
     written = 0
     for rows in _pieces(log, done, end):
         store.write(rows, log.chain_head(rows[0].position - 1), log.chain_head(rows[-1].position))
@@ -51,6 +56,12 @@ def ship(log: EventLog, store: SegmentStore) -> ShipReport:
     if written:
         _merge_small(log, store)
     return ShipReport(end, written)
+
+
+def _check_follows(log: EventLog, store: SegmentStore, newest: SegmentName) -> None:
+    # Another process may have merged it with its neighbours and removed it: then the rows went through its hands.
+    with suppress(NotFound):
+        store.require_head(newest, log.chain_head(newest.last))
 
 
 def shipped(names: Sequence[SegmentName]) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from catalog.log.chain import StoredRow
-from catalog.segments.format import MAX_SEGMENT_BYTES, Rows, Segment, open_segment, seal
+from catalog.segments.format import HEADER, MAX_SEGMENT_BYTES, Rows, Segment, open_segment, read_header, seal
 from storage.errors import Conflict, Corrupt, NotFound
 from storage.keys import KeyRing
 from storage.objects.port import ObjectStore
@@ -62,15 +62,32 @@ class SegmentStore:
         return names_in(self._objects)
 
     def write(self, rows: Rows, head_before: bytes, head: bytes) -> str:
-        """Write consecutive rows durably; one that is there already under the same name is left as it is."""
+        """Write consecutive rows durably; one that is there already under the same name is left as it is.
+
+        Raises Corrupt (log-fork) when that one is of another history.
+        """
         if self._repository_id is None:
             raise TypeError("segments are written for a repository")
         segment = Segment(self._repository_id, rows[0].position, rows[-1].position, head_before, head)
         name = f"{PREFIX}{segment.first:012d}-{segment.last:012d}.seg"
         header, body = seal(self._keys, segment, rows)
-        with suppress(Conflict):
+        try:
             self._objects.put(name, memoryview(header), memoryview(body))
+        except Conflict:
+            self.require_head(SegmentName(name, segment.first, segment.last, HEADER.size), head)
         return name
+
+    def require_head(self, name: SegmentName, head: bytes) -> None:
+        """Raise Corrupt (log-fork) unless a segment says that it leads to `head`; its rows are not read."""
+        buffer = bytearray(min(HEADER.size, name.size_bytes))
+        self._objects.read_into(name.name, 0, memoryview(buffer))
+        if read_header(bytes(buffer), name.name).head != head:
+            raise Corrupt(
+                f"segment {name.name} in the store is of another history than the log",
+                code="log-fork",
+                why="the log went on from an older copy, or two homes write to this store",
+                hint="nothing was written. Make the log anew from the store, elsewhere: holdfast recover",
+            )
 
     def read(self, name: SegmentName) -> tuple[Segment, list[StoredRow]]:
         """One segment, proven. Raises Corrupt, Denied (another key), NotFound."""

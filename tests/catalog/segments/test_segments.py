@@ -1,4 +1,4 @@
-"""Segments: what is shipped comes back as it was, whoever ships and whenever it stops; damage never passes for truth."""
+"""Segments: what is shipped comes back as it was, whoever ships and whenever; damage never passes for truth."""
 
 from __future__ import annotations
 
@@ -164,6 +164,40 @@ def test_another_story_does_not_follow(log: EventLog, tmp_path: Path) -> None:
             load(fork, store)
         assert caught.value.code == "log-fork"
         assert fork.position() == 2
+
+
+@pytest.mark.parametrize("more", [3, 4], ids=["as long", "longer"])
+def test_a_log_that_went_on_from_an_older_copy_is_not_shipped(log: EventLog, tmp_path: Path, more: int) -> None:
+    """Events of another history are not put behind those in the store, whichever of the two is longer."""
+    store = SegmentStore(MemoryObjects(), KEYS, REPOSITORY)
+    grow(log, 2)
+    ship(log, store)
+    grow(log, 1, 2)
+    with EventLog.create(tmp_path / "older.sqlite") as older:
+        load(older, store)
+        ship(log, store)
+        names = store.names()
+        grow(older, more - 2, start=50)
+        if more == 3:
+            rows = list(older.evidence.trusted(2, 3))
+            with pytest.raises(Corrupt) as caught:
+                store.write(rows, older.chain_head(2), older.chain_head(3))
+        else:
+            with pytest.raises(Corrupt) as caught:
+                ship(older, store)
+    assert caught.value.code == "log-fork"
+    assert store.names() == names
+
+
+def test_history_that_no_key_sealed_is_refused(log: EventLog) -> None:
+    """Whoever writes to the store without the key cannot put a segment there that an encrypted repository takes."""
+    objects = MemoryObjects()
+    grow(log, 2)
+    ship(log, SegmentStore(objects, PLAIN, REPOSITORY))
+    store = SegmentStore(objects, KEYS, REPOSITORY)
+    (name,) = store.names()
+    with pytest.raises(Corrupt, match="sealed in another way"):
+        store.read(name)
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.seg")), ids=lambda path: path.stem)
