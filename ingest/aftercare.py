@@ -26,8 +26,8 @@ def care(services: Services) -> list[str]:
     """
     try:
         keep_ledger_key(services.home, services.keys, services.objects)
-        ship(services.log, segments_of(services))
-        Ledger(services.log, services.home, services.clock).publish_if_due()
+        shipped = ship(services.log, segments_of(services)).position
+        Ledger(services.log, services.home, services.clock).publish_if_due(lambda: shipped)
     except Corrupt:
         raise
     except HoldfastError as error:

@@ -26,10 +26,13 @@ from catalog.projections.projector import Projector
 from catalog.projections.tables import TABLES
 from catalog.queries.reads import CatalogReads
 from catalog.runtime import Catalog, utc_now
+from catalog.segments.ship import shipped
+from catalog.segments.store import names_in
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from catalog.tasks.book import TaskBook
 from storage.errors import Denied, Unavailable
 from storage.lake import Lake
+from storage.objects.local import LocalObjects
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def api_services(
             log,
             lambda: projector.catch_up(lambda *_: _adopt(reads)),
             reads.refresh,
-            lambda: _publish(ledger),
+            lambda: _publish(ledger, home),
             poll_seconds=settings.limits.follow_seconds,
         )
         stack.callback(follower.stop)
@@ -113,8 +116,9 @@ def _opened_door(stack: ExitStack, settings: ServeSettings) -> SqlDoor | None:
         return None
 
 
-def _publish(ledger: Ledger) -> None:
-    ledger.publish_if_due()
+def _publish(ledger: Ledger, home: Home) -> None:
+    """A checkpoint when one is due, over what workers have shipped: the service has no key to ship anything itself."""
+    ledger.publish_if_due(lambda: shipped(names_in(LocalObjects(home.store_dir))))
 
 
 def _adopt(reads: CatalogReads) -> None:

@@ -182,32 +182,39 @@ class Ledger:
 
     def publish(self) -> CheckpointPublished:
         """Sign the log as it is now, write that to every place and record it. Corrupt: a place knows another log."""
-        published = self._publish(always=True)
+        published = self._publish()
         if published is None:
             raise AssertionError("unreachable")
         return published
 
     def publish_if_due(
-        self, every_events: int = EVERY_EVENTS, every_seconds: float = EVERY_SECONDS
+        self,
+        shipped: Callable[[], int],
+        every_events: int = EVERY_EVENTS,
+        every_seconds: float = EVERY_SECONDS,
     ) -> CheckpointPublished | None:
         """Publish when there are places and enough is new; one read of one event when not.
 
+        No further than `shipped` says that the store has the log: what was published must not be lost with the home.
         A place that failed is tried again after five minutes. None when nothing was recorded.
         """
         version = self._log.version(ledger_stream(self.repository_id))
         if version == 0:
             return None
         last = next(self._log.stream(ledger_stream(self.repository_id), version - 1))
-        if isinstance(last, CheckpointPublished):
-            fresh = self._log.position() - last.size - 1
+
+        def due(size: int) -> bool:
+            if not isinstance(last, CheckpointPublished):
+                return True
+            fresh = size - last.size - 1
             age = (self._clock() - last.recorded_at).total_seconds()
-            due = fresh > 0 and (fresh >= every_events or age >= every_seconds)
-            if not due and not (last.failed and age >= min(RETRY_SECONDS, every_seconds)):
-                return None
-        if not self._followed().places:
+            again = bool(last.failed) and age >= min(RETRY_SECONDS, every_seconds)
+            return again or (fresh > 0 and (fresh >= every_events or age >= every_seconds))
+
+        if not due(self._log.position()) or not self._followed().places or not due(upto := shipped()):
             return None
         try:
-            return self._publish(always=False)
+            return self._publish(upto)
         except Conflict:
             return None
 
@@ -235,16 +242,21 @@ class Ledger:
         """The first checkpoint that was published at or after a moment."""
         return next((event for event in self._followed().published if event.recorded_at >= when), None)
 
-    def _publish(self, *, always: bool) -> CheckpointPublished | None:
+    def _publish(self, upto: int | None = None) -> CheckpointPublished | None:
+        """Publish the whole log; or no more than `upto`, if that is news."""
         with self._lock:
             history = self._followed()
             # Taken before the size: who publishes meanwhile makes this a conflict, so that sizes never go back.
             key, last, stamp = self._key(), history.newest, self._next(history)
-            checkpoint = self._signed(self._log.position())
+            end = self._log.position()
+            size = end if upto is None else min(upto, end)
+            if last is not None and size < last.size:
+                return None
+            checkpoint = self._signed(size)
             places = {name: partial(self._open, event) for name, event in history.places.items()}
             done = publish_to(places, history.kept, checkpoint, self._read, self._computed)
-            nothing_new = last is not None and checkpoint.size == last.size + 1 and last.failed == tuple(done.failed)
-            if nothing_new and not always:
+            nothing_new = last is not None and size <= last.size + 1 and last.failed == tuple(done.failed)
+            if nothing_new and upto is not None:
                 return None
             event = CheckpointPublished(
                 **stamp,

@@ -1,6 +1,7 @@
 """What a worker does beside tasks, now and then: events leave the house, checkpoints are published.
 
-Imports `ingest.aftercare` and `ingest.wiring`. The service itself writes neither: it has no key.
+Imports `ingest.aftercare` and `ingest.wiring`. The service cannot ship events, having no key, and so publishes no
+checkpoint over more than a worker has shipped.
 """
 
 from __future__ import annotations

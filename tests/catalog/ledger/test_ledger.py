@@ -44,18 +44,34 @@ def test_published_and_recorded(lab: LedgerHome) -> None:
 def test_due(lab: LedgerHome) -> None:
     """It is published when there is a place, at once, then after enough events or time, and never for itself alone."""
     lab.log.save(*notes(5))
-    assert lab.ledger().publish_if_due() is None
+    assert lab.ledger().publish_if_due(lab.log.position) is None
     ledger = lab.add_place()
-    assert ledger.publish_if_due() is not None
+    assert ledger.publish_if_due(lab.log.position) is not None
     lab.author.skip(timedelta(days=400))
-    assert ledger.publish_if_due() is None
+    assert ledger.publish_if_due(lab.log.position) is None
     lab.log.save(note(6))
-    assert lab.ledger().publish_if_due() is not None
+    assert lab.ledger().publish_if_due(lab.log.position) is not None
     lab.log.save(*notes(9, first=7))
-    assert ledger.publish_if_due(every_events=10) is None
+    assert ledger.publish_if_due(lab.log.position, every_events=10) is None
     lab.log.save(note(16))
-    assert ledger.publish_if_due(every_events=10) is not None
+    assert ledger.publish_if_due(lab.log.position, every_events=10) is not None
     assert len(kept(lab)) == 3
+
+
+def test_nothing_is_published_that_the_store_lacks(lab: LedgerHome) -> None:
+    """A checkpoint is over what was shipped and no more, so that a home made anew from the store continues it."""
+    ledger = lab.add_place()
+    lab.log.save(*notes(9))
+    published = ledger.publish_if_due(lambda: 4)
+    assert published is not None
+    assert published.size == 4
+    lab.author.skip(timedelta(days=1))
+    assert ledger.publish_if_due(lambda: 4) is None
+    assert ledger.publish_if_due(lambda: 3) is None
+    later = ledger.publish_if_due(lambda: 7)
+    assert later is not None
+    assert later.size == 7
+    assert lab.ledger().check().ok
 
 
 def test_a_place_that_fails_is_told_and_tried_again(lab: LedgerHome) -> None:
@@ -72,10 +88,10 @@ def test_a_place_that_fails_is_told_and_tried_again(lab: LedgerHome) -> None:
     assert [(place.name, place.failing) for place in lab.ledger().status().places] == [("usb", True), ("vault", False)]
     size = lab.log.position()
     lab.author.skip(timedelta(minutes=10))
-    assert ledger.publish_if_due() is None
+    assert ledger.publish_if_due(lab.log.position) is None
     assert lab.log.position() == size
     other.with_name("away").rename(other)
-    again = lab.ledger().publish_if_due()
+    again = lab.ledger().publish_if_due(lab.log.position)
     assert again is not None
     assert again.failed == ()
     assert not any(place.failing for place in ledger.status().places)

@@ -162,7 +162,7 @@ def test_a_rewritten_history_is_noticed_when_publishing(lab: LedgerHome, at: int
     lab.reopen()
     lab.log.save(*notes(1, first=11))
     with pytest.raises(Corrupt):
-        lab.ledger().publish_if_due(every_events=1)
+        lab.ledger().publish_if_due(lab.log.position, every_events=1)
     with pytest.raises(Corrupt):
         lab.ledger().publish()
     found = lab.ledger().check()
