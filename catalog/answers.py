@@ -1,7 +1,7 @@
 """Rows as bytes: JSON, NDJSON, CSV, Arrow stream, Parquet. One writer for the API, the command line and the SQL door.
 
 Imports pyarrow and msgspec, nothing of ours. Streams, a batch at a time. Bytes are hex digits and times RFC 3339 UTC
-in the text formats; JSON and NDJSON end with the number of rows, so that a cut answer is seen.
+in the text formats. All but CSV, which has no place for it, end with `End`, so that a cut answer is seen.
 """
 
 from __future__ import annotations
@@ -37,33 +37,50 @@ MEDIA_TYPES: dict[AnswerFormat, str] = {
 }
 
 Batches = Iterable[pa.RecordBatch]
+METADATA = "holdfast.{name}"
+"""How a field of `End` is called in Parquet's footer, and in the metadata of an Arrow stream's last batch."""
 
 
-def encode(answer: AnswerFormat, schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
-    """Yield the answer piece by piece."""
-    return ENCODERS[answer](schema, batches)
+class End(msgspec.Struct, frozen=True):
+    """What stands behind the rows: how many they are, and whether there are more that were not sent."""
+
+    row_count: int
+    truncated: bool
 
 
-def _json(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
-    yield b'{"columns":' + msgspec.json.encode(schema.names) + b',"rows":['
+def encode(
+    answer: AnswerFormat, schema: pa.Schema, batches: Batches, *, truncated: Callable[[], bool] = lambda: False
+) -> Iterator[bytes]:
+    """Yield the answer piece by piece. `truncated` is asked behind the last batch whether there are more rows."""
     rows = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+
+    return ENCODERS[answer](schema, counted(), lambda: End(rows, truncated()))
+
+
+def _json(schema: pa.Schema, batches: Batches, end: Ending) -> Iterator[bytes]:
+    yield b'{"columns":' + msgspec.json.encode(schema.names) + b',"rows":['
+    between = b"\n"
     for batch in batches:
         if batch.num_rows:
-            yield (b",\n" if rows else b"\n") + b",\n".join(map(_line, batch.to_pylist()))
-            rows += batch.num_rows
-    yield b'\n],"row_count":%d}\n' % rows
+            yield between + b",\n".join(map(_line, batch.to_pylist()))
+            between = b",\n"
+    yield b"\n]," + msgspec.json.encode(end())[1:] + b"\n"
 
 
-def _ndjson(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
-    rows = 0
+def _ndjson(schema: pa.Schema, batches: Batches, end: Ending) -> Iterator[bytes]:
     for batch in batches:
         if batch.num_rows:
             yield b"".join(_line(row) + b"\n" for row in batch.to_pylist())
-            rows += batch.num_rows
-    yield b'{"row_count":%d}\n' % rows
+    yield msgspec.json.encode(end()) + b"\n"
 
 
-def _csv(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+def _csv(schema: pa.Schema, batches: Batches, end: Ending) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(schema.names)
@@ -73,26 +90,30 @@ def _csv(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
         yield _taken(text)
 
 
-def _arrow(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+def _arrow(schema: pa.Schema, batches: Batches, end: Ending) -> Iterator[bytes]:
     sink = _Pieces()
     with pa.ipc.new_stream(sink, schema) as stream:
         yield sink.taken()
         for batch in batches:
             stream.write_batch(batch)
             yield sink.taken()
+        # The head of a stream is written before its rows, so a last batch without rows has it.
+        stream.write_batch(pa.RecordBatch.from_pylist([], schema), custom_metadata=_metadata(end()))
     yield sink.taken()
 
 
-def _parquet(schema: pa.Schema, batches: Batches) -> Iterator[bytes]:
+def _parquet(schema: pa.Schema, batches: Batches, end: Ending) -> Iterator[bytes]:
     sink = _Pieces()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
             yield sink.taken()
+        writer.add_key_value_metadata(_metadata(end()))
     yield sink.taken()
 
 
-ENCODERS: dict[AnswerFormat, Callable[[pa.Schema, Batches], Iterator[bytes]]] = {
+Ending = Callable[[], End]
+ENCODERS: dict[AnswerFormat, Callable[[pa.Schema, Batches, Ending], Iterator[bytes]]] = {
     AnswerFormat.JSON: _json,
     AnswerFormat.NDJSON: _ndjson,
     AnswerFormat.CSV: _csv,
@@ -119,6 +140,13 @@ class _Pieces(io.RawIOBase):
     def taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
+
+
+def _metadata(end: End) -> dict[str, str]:
+    return {
+        METADATA.format(name=name): msgspec.json.encode(value).decode()
+        for name, value in msgspec.structs.asdict(end).items()
+    }
 
 
 def _line(row: dict[str, Any]) -> bytes:

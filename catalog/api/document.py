@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from catalog.api.links import add_links
 from catalog.api.problems import PROBLEM_TYPE, Problem
 from catalog.api.schema import Responses, components, reference
 
@@ -46,6 +47,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     for operation in operations_of(document):
         for parameter in operation.get("parameters", ()):
             parameter["schema"] = _given(parameter["schema"])
+        add_links(operation)
     return document
 
 

@@ -45,7 +45,8 @@ def list_reply(
         body = b'{"items":' + items + b"," + ENCODER.encode(tail)[1:]
         tag = "W/" + strong_tag(items + (b"+" if following else b"."))
     else:
-        body = b"".join(encode(answer, schema_of(row), [batch_of(row, page.rows)]))
+        batches = [batch_of(row, page.rows)]
+        body = b"".join(encode(answer, schema_of(row), batches, truncated=lambda: following is not None))
         tag = strong_tag(body)
     return tagged(request, body, tag, MEDIA_TYPES[answer], {**headers, **links})
 

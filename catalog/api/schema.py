@@ -66,14 +66,15 @@ def shows_list(row: type, description: str) -> Responses:
 
 
 def shows_bulk(description: str, *, tagged: bool = True) -> Responses:
-    """Rows as a stream; JSON and NDJSON end with the number of rows, so that a cut answer is seen."""
+    """Rows as a stream; all forms but CSV end with the number of rows, so that a cut answer is seen."""
     schema = {
         "type": "object",
-        "required": ["columns", "rows", "row_count"],
+        "required": ["columns", "rows", "row_count", "truncated"],
         "properties": {
             "columns": {"type": "array", "items": {"type": "string"}},
             "rows": {"type": "array", "items": {"type": "object"}},
             "row_count": {"type": "integer", "minimum": 0},
+            "truncated": {"type": "boolean", "description": "Whether there are more rows, which were not sent."},
         },
     }
     content = {media_type(AnswerFormat.JSON): {"schema": schema}, **_other_forms()}

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from catalog.api.app import bare_app
 from catalog.api.document import operations_of
 from catalog.api.export import exported
+from catalog.api.links import LINKS
 from tests.support import api_examples
 
 FOLDER = Path(__file__).parents[2] / "openapi"
@@ -33,6 +34,16 @@ def test_every_operation_has_an_example() -> None:
     """No operation is without an example, and no example without its operation."""
     operations = {operation["operationId"] for operation in operations_of(bare_app().state.document)}
     assert {path.stem for path in (FOLDER / "examples").glob("*.json")} == operations
+
+
+def test_links_lead_to_operations() -> None:
+    """Each link is of an operation that is there, and gives parameters that its target has."""
+    operations = {operation["operationId"]: operation for operation in operations_of(bare_app().state.document)}
+    assert LINKS.keys() <= operations.keys()
+    for links in LINKS.values():
+        for target, parameters in links.items():
+            known = {parameter["name"] for parameter in operations[target]["parameters"]}
+            assert parameters.keys() <= known, target
 
 
 @pytest.mark.slow

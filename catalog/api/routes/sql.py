@@ -1,7 +1,7 @@
 """SQL, and what it may be asked over. Imports `catalog.api` and `catalog.sql`.
 
-A statement runs in a sealed process that was given the caller's rows and no others. An answer that ends early breaks
-off: JSON and NDJSON end with their number of rows, Arrow and Parquet with a footer.
+A statement runs in a sealed process that was given the caller's rows and no others. An answer that fails breaks off;
+one that is whole, or cut at its row limit, says so at its end, in all forms but CSV.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def ask_sql(ask: Annotated[Ask, needs(Permission.SQL)], wish: SqlWish) -> 
     """Answer one SELECT over the caller's rows.
 
     `Catalog-Row-Limit` says where the answer is cut. `Catalog-Rows` and `Catalog-Truncated` say how it ended, where
-    it is short enough to be complete before it is sent.
+    it is short enough to be complete before it is sent; the end of the answer says it always, but in CSV.
     """
     ask.detail = wish.query
     await pin(ask, None if wish.as_of is None else str(wish.as_of), None)

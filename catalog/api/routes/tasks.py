@@ -91,10 +91,6 @@ class VerificationWish(Wish):
 
 def _accepts(description: str) -> Responses:
     shown = shows(TaskRecord, description, status=202, tagged=False)
-    shown[202]["links"] = {
-        operation: {"operationId": operation, "parameters": {"task_id": "$response.body#/task_id"}}
-        for operation in ("get_task", "cancel_task")
-    }
     shown[202]["headers"] = {
         "Location": {"description": "Where the task is looked at.", "schema": {"type": "string"}},
         "Retry-After": {"description": "Seconds until it is worth a look.", "schema": {"type": "integer"}},

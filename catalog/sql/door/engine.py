@@ -98,7 +98,8 @@ class Running:
         try:
             with translated():
                 reader = _nothing() if self._relation is None else self._relation.to_arrow_reader(BATCH_ROWS)
-                yield from encode(AnswerFormat(self._ask.format), reader.schema, self._cut(reader))
+                form = AnswerFormat(self._ask.format)
+                yield from encode(form, reader.schema, self._cut(reader), truncated=lambda: self.truncated)
         except (ValueError, ArithmeticError) as error:
             raise Invalid(
                 "a value cannot be written", code="sql-value", why=str(error), hint="cast it to VARCHAR"

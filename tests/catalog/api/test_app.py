@@ -154,7 +154,7 @@ def test_lists_come_in_five_forms(server: ApiServer) -> None:
     accept = "text/csv;q=0.5, application/x-ndjson, */*;q=0.1"
     lines = server.get("/v1/machines", Accept=accept)
     assert lines.headers["content-type"] == "application/x-ndjson"
-    assert lines.body.endswith(b'{"row_count":3}\n')
+    assert lines.body.endswith(b'{"row_count":3,"truncated":false}\n')
     assert server.get("/v1/machines", Accept="text/*").body.startswith(b"machine_id,")
     arrow = server.get("/v1/machines", Accept="application/vnd.apache.arrow.stream").body
     assert pa.ipc.open_stream(arrow).read_all()["name"].to_pylist() == names

@@ -86,7 +86,7 @@ def test_rows_are_cut_and_it_is_said(door: SqlDoor, whole: Entrance) -> None:
         text = b"".join(answer)
         rows = min(limit, total)
         assert (answer.rows, answer.truncated) == (rows, truncated)
-        assert text.endswith(b'{"row_count":%d}\n' % rows)
+        assert text.endswith(b'\n{"row_count":%d,"truncated":%s}\n' % (rows, str(truncated).lower().encode()))
 
 
 def test_bytes_are_counted_outside(door: SqlDoor, whole: Entrance) -> None:
