@@ -1,7 +1,7 @@
 """The documented views as plain Parquet files, for whoever wants the data without the service.
 
 May import `catalog.sql` and `storage`. A folder is an export when its `manifest.json` is there: it is written last,
-and names each file with its rows, its digest and what its columns mean.
+and names each file with its rows, its digest and what its columns mean. What was interrupted is begun again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from storage.errors import Conflict, Invalid
 from storage.lake import Lake
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".exporting"
+"""Marks a folder whose export did not end."""
 SCHEMA = 1
 
 
@@ -73,6 +75,7 @@ def export_views(
         on_view(written[-1])
     manifest = Manifest(SCHEMA, position, clock(), tuple(written))
     _publish(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    (folder / UNFINISHED).unlink()
     return manifest
 
 
@@ -86,18 +89,31 @@ def _chosen(names: Sequence[str]) -> list[View]:
 
 def _make_room(folder: Path, *, replace: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / MANIFEST
-    if not any(folder.iterdir()):
-        return
-    if not manifest.exists() or not replace:
-        raise Conflict(
-            f"{folder} {'holds an export already' if manifest.exists() else 'holds something else'}",
-            code="export-folder",
-            hint="replace it with --replace" if manifest.exists() else "choose an empty folder",
-        )
-    for view in msgspec.json.decode(manifest.read_bytes(), type=Manifest).views:
-        (folder / Path(view.file).name).unlink(missing_ok=True)
-    manifest.unlink()
+    unfinished, manifest = folder / UNFINISHED, folder / MANIFEST
+    if any(folder.iterdir()) and (manifest.exists() or not unfinished.exists()):
+        earlier = _earlier(manifest)
+        if earlier is None or not replace:
+            raise Conflict(
+                f"{folder} holds {'something else' if earlier is None else 'an export already'}",
+                code="export-folder",
+                hint="choose an empty folder" if earlier is None else "replace it with --replace",
+            )
+        unfinished.touch()
+        manifest.unlink()
+        for written in earlier.views:
+            (folder / Path(written.file).name).unlink(missing_ok=True)
+    unfinished.touch()
+    for view in VIEWS:
+        for suffix in (".parquet", ".partial"):
+            (folder / f"{view.name}{suffix}").unlink(missing_ok=True)
+
+
+def _earlier(manifest: Path) -> Manifest | None:
+    """The manifest of an export; None when there is none, or what is there is no manifest of ours."""
+    try:
+        return msgspec.json.decode(manifest.read_bytes(), type=Manifest)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 def _export(lake: Lake, view: View, folder: Path, position: int) -> ExportedView:

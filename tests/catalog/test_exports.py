@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from catalog import exports
+from catalog.projections.tables import TABLES
+from catalog.runtime import utc_now
 from catalog.sql.views import VIEWS
+from storage.lake import Lake
 from tests.support.lab import MIB, Lab
 
 
@@ -63,6 +68,33 @@ def test_only_an_export_is_replaced_and_only_when_told(lab: Lab) -> None:
     (lab.root / "other" / "diary").write_text("mine")
     assert lab.fails(8, "export-tables", lab.root / "other", "--replace")["code"] == "export-folder"
     assert [path.name for path in (lab.root / "other").iterdir()] == ["diary"]
+
+
+def test_an_export_that_was_interrupted_is_begun_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stops an export leaves no manifest, and the next one to that folder is whole."""
+    folder = lab.root / "tables"
+    lab.ok("export-tables", folder)
+
+    def stopped(path: Path, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with closing(Lake.open(lab.home.lake_dir, TABLES)) as lake, monkeypatch.context() as patched:
+        patched.setattr(exports, "_publish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            exports.export_views(lake, folder, clock=utc_now, names=["machines"], replace=True)
+    (folder / "disks.partial").write_bytes(b"half")
+    assert not (folder / "manifest.json").exists()
+    lab.ok("export-tables", folder, "--view", "disks")
+    assert sorted(path.name for path in folder.iterdir()) == ["disks.parquet", "manifest.json"]
+
+
+def test_a_manifest_of_something_else_is_no_export(lab: Lab) -> None:
+    """A folder with somebody else's manifest.json is told as such, and left alone, whatever is asked."""
+    folder = lab.root / "extension"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"manifest_version": 3}')
+    assert lab.fails(8, "export-tables", folder, "--replace")["code"] == "export-folder"
+    assert (folder / "manifest.json").exists()
 
 
 def test_unknown_views_are_named(lab: Lab) -> None:
