@@ -6,23 +6,25 @@ one that is whole, or cut at its row limit, says so at its end, in all forms but
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from catalog.access.caller import Permission
-from catalog.answers import MEDIA_TYPES
+from catalog.answers import MEDIA_TYPES, AnswerFormat
 from catalog.api.deps import Ask, in_thread, needs, pin
 from catalog.api.negotiate import chosen_format
 from catalog.api.schema import shows, shows_bulk
 from catalog.api.streams import Stream
 from catalog.sql.door.answer import SqlAnswer, SqlQuestion
-from catalog.sql.entrance import entrance
+from catalog.sql.entrance import Entrance, entrance
 from catalog.sql.questions import QUESTIONS
 from catalog.sql.views import VIEWS
 from storage.errors import HoldfastError, Unavailable
@@ -109,7 +111,12 @@ async def ask_sql(ask: Annotated[Ask, needs(Permission.SQL)], wish: SqlWish) -> 
     """
     ask.detail = wish.query
     await pin(ask, None if wish.as_of is None else str(wish.as_of), None)
-    return await in_thread(_answered, ask, wish)
+    asking = _Asking(ask)
+    watch = asyncio.create_task(_stop_when_gone(ask.request, asking))
+    try:
+        return await in_thread(asking.answered, wish)
+    finally:
+        watch.cancel()
 
 
 @router.get("/views", responses=shows(SqlViews, "The views and their columns."))
@@ -124,37 +131,66 @@ def list_sql_questions(ask: Annotated[Ask, needs(Permission.SQL)]) -> Response:
     return ask.one(QUESTION_ANSWER)
 
 
-def _answered(ask: Ask, wish: SqlWish) -> Response:
-    form = chosen_format(ask.request.headers.get("accept"))
-    services = ask.services
-    if services.door is None:
-        raise Unavailable("there is no SQL door here", code="sql-door", hint="holdfast doctor says what is missing")
-    give_back = ask.request.app.state.questions.take(ask.caller.name)
-    answer: SqlAnswer | None = None
+class _Asking:
+    """One question on its way to an answer; `stop` ends it wherever it is, from any thread."""
 
-    def close() -> None:
-        if answer is not None:
-            answer.close()
-        give_back()
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._give_back: Callable[[], None] = lambda: None
+        self._answer: SqlAnswer | None = None
+        self._stopped = False
 
-    try:
-        machines = services.reads.scope_ids(ask.caller.scope, ask.asked.as_of)
-        enter = entrance(services.catalog.lake, machine_ids=machines, as_of=ask.asked.as_of)
+    def stop(self) -> None:
+        """End the worker and give back its place."""
+        self._stopped = True
+        if self._answer is not None:
+            self._answer.close()
+        self._give_back()
+
+    def answered(self, wish: SqlWish) -> Response:
+        """Ask, and return the answer. Raises what the door does."""
+        ask = self._ask
+        form = chosen_format(ask.request.headers.get("accept"))
+        try:
+            enter, answer = self._begun(wish, form)
+            held, ended = _held(answer)
+            ask.record()
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, HoldfastError):
+                ask.request.app.state.metrics.refused(error.code)
+            raise
+        position = enter.position if ask.asked.as_of is None else ask.asked.as_of
+        headers = {**ask.headers(position), "Catalog-Row-Limit": str(wish.row_limit), "Cache-Control": "no-store"}
+        if ended:
+            headers |= {"Catalog-Rows": str(answer.rows), "Catalog-Truncated": str(answer.truncated).lower()}
+        pieces: Iterator[bytes] = chain(held, answer)
+        return Stream(pieces, media_type=MEDIA_TYPES[form], headers=headers, close=self.stop, stoppable=True)
+
+    def _begun(self, wish: SqlWish, form: AnswerFormat) -> tuple[Entrance, SqlAnswer]:
+        services = self._ask.services
+        if services.door is None:
+            raise Unavailable("there is no SQL door here", code="sql-door", hint="holdfast doctor says what is missing")
+        self._give_back = self._ask.request.app.state.questions.take(self._ask.caller.name)
+        as_of = self._ask.asked.as_of
+        enter = entrance(services.catalog.lake, machine_ids=self._machines(as_of), as_of=as_of)
         question = SqlQuestion(wish.query, form, row_limit=wish.row_limit, seconds=wish.seconds)
-        answer = services.door.ask(question, enter)
-        held, ended = _held(answer)
-        ask.record()
-    except BaseException as error:
-        close()
-        if isinstance(error, HoldfastError):
-            ask.request.app.state.metrics.refused(error.code)
-        raise
-    position = enter.position if ask.asked.as_of is None else ask.asked.as_of
-    headers = {**ask.headers(position), "Catalog-Row-Limit": str(wish.row_limit), "Cache-Control": "no-store"}
-    if ended:
-        headers |= {"Catalog-Rows": str(answer.rows), "Catalog-Truncated": str(answer.truncated).lower()}
-    pieces: Iterator[bytes] = chain(held, answer)
-    return Stream(pieces, media_type=MEDIA_TYPES[form], headers=headers, close=close, stoppable=True)
+        self._answer = services.door.ask(question, enter)
+        if self._stopped:
+            self._answer.close()
+        return enter, self._answer
+
+    def _machines(self, as_of: int | None) -> frozenset[UUID] | None:
+        """The caller's machines. What enters is not cut at `as_of`, only the views are: so also by today's names."""
+        reads, scope = self._ask.services.reads, self._ask.caller.scope
+        then, now = reads.scope_ids(scope, as_of), reads.scope_ids(scope)
+        return None if then is None or now is None else then & now
+
+
+async def _stop_when_gone(request: Request, asking: _Asking) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    await in_thread(asking.stop)
 
 
 def _held(answer: SqlAnswer) -> tuple[list[bytes], bool]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from catalog.access.caller import Role
 from catalog.api.settings import Limits, ServeSettings
+from catalog.domain.events import MachineSeen
+from catalog.log import EventLog
 from tests.support.api_home import ApiHome
 from tests.support.api_server import ApiServer, served
 from tests.support.eventually import eventually
 
+SILENT = "SELECT count(*) FROM range(100000) a, range(10000000) b WHERE hash(a.range + b.range) = 1"
 ENDLESS = "SELECT a.i, repeat('x', 1000) AS text FROM range(100000000) a(i)"
 
 
@@ -53,6 +58,34 @@ def test_a_client_that_goes_frees_the_door(server: ApiServer) -> None:
         connection.close()
     eventually(lambda: not door._answering, "the workers' end")
     eventually(lambda: server.ask("POST", "/v1/sql", body={"query": "SELECT 1"}).status == 200, "the next question")
+
+
+def test_a_client_that_does_not_wait_frees_the_door(server: ApiServer) -> None:
+    """When a client goes before its answer has begun, its SQL worker ends all the same."""
+    body = json.dumps({"query": SILENT, "seconds": 300}).encode()
+    door = server.services.door
+    assert door is not None
+    head = f"POST /v1/sql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        eventually(lambda: any(answer.columns for answer in door._answering), "the statement's start")
+    eventually(lambda: not door._answering, "the worker's end")
+
+
+def test_sql_of_the_past_keeps_to_the_scope_of_today(tmp_path: Path) -> None:
+    """A machine that was renamed out of a scope is in no SQL of its callers, as of when it was in it neither."""
+    made = ApiHome.made(tmp_path)
+    with served(made.home) as server:
+        _, secret = server.services.tokens.create("scoped", Role.ANALYST, ["lab/db-*"], None, "test")
+        with closing(EventLog.open(made.home.event_file)) as log:
+            seen = [one for one in log.stream(made.machines[1]) if isinstance(one, MachineSeen)][-1]
+            position = log.position()
+            version = log.version(seen.originator_id) + 1
+            moved = log.save(msgspec.structs.replace(seen, originator_version=version, name="vault-1"))
+        assert server.get(f"/v1/machines?min_position={moved}", token=secret).items() == []
+        for rows in ("events", "rows_of_events", "rows_of_machines"):
+            body = {"query": f"SELECT count(*) AS n FROM {rows}", "as_of": position}  # noqa: S608 - our own names
+            assert server.ask("POST", "/v1/sql", body=body, token=secret).json()["rows"] == [{"n": 0}], rows
 
 
 def test_sql_answers_say_how_they_ended(server: ApiServer) -> None:
