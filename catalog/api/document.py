@@ -22,6 +22,8 @@ DESCRIPTION = (
 )
 OPEN: dict[str, Any] = {"security": []}
 """For routes that nobody needs to be known for."""
+MAYBE_OPEN: dict[str, Any] = {"security": [{}, {"bearer": []}]}
+"""For routes that ask who calls where other machines can connect."""
 METHODS = ("get", "post", "delete", "put", "patch")
 
 _CONTENT = {PROBLEM_TYPE: {"schema": reference(Problem)}}

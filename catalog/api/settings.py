@@ -48,6 +48,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Names by which clients may call this server beside its own address."""
     plain_http: bool = False
     """Listen without TLS beyond loopback: something in front of this server encrypts."""
+    metrics_open: bool = False
+    """Show /metrics beyond loopback to callers without a credential too."""
     oidc: OidcSettings | None = None
     limits: Limits = Limits()
 

@@ -1,6 +1,6 @@
 """Health, measurements, the document and the page: open to everybody who can connect. Imports `catalog.api`.
 
-What is told here says nothing of machines.
+What is told here says nothing of machines, and is not recorded. Beyond loopback measurements need a credential.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from catalog.api.document import OPEN
+from catalog.access.caller import Permission
+from catalog.api.deps import address_of
+from catalog.api.document import MAYBE_OPEN, OPEN
 from catalog.api.replies import matches
 from catalog.api.schema import shows, shows_text
 from catalog.api.services import ApiServices
@@ -54,9 +56,13 @@ def get_readiness(request: Request) -> Response:
     return _plain(Readiness(status="ok", position=position, lag=max(0, services.catalog.log.position() - position)))
 
 
-@router.get("/metrics", openapi_extra=OPEN, responses=shows_text("Prometheus's text format."))
+@router.get("/metrics", openapi_extra=MAYBE_OPEN, responses=shows_text("Prometheus's text format."))
 def get_metrics(request: Request) -> Response:
-    """Show measurements to Prometheus."""
+    """Show measurements to Prometheus; beyond loopback any token will do, unless the settings open them."""
+    services: ApiServices = request.app.state.services
+    if not (services.settings.loopback or services.settings.metrics_open):
+        authorization = request.headers.get("authorization")
+        services.identities.identify(authorization, address_of(request)).require(Permission.READ)
     return Response(request.app.state.metrics.shown(), headers={"Content-Type": METRICS_TYPE})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from catalog.access.caller import Role
@@ -252,6 +253,20 @@ def test_strangers_are_asked_who_they_are(tmp_path: Path) -> None:
         server.problem(401, "token-revoked", "GET", "/v1/machines", token=secret)
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/"):
             assert server.get(path).status == 200
+
+
+def test_measurements_beyond_loopback_need_a_credential(tmp_path: Path) -> None:
+    """Where other machines can connect /metrics asks for a token of any role, unless the settings open it."""
+    home = ApiHome.made(tmp_path).home
+    with served(home, with_door=False) as server:
+        _, secret = server.services.tokens.create("prometheus", Role.ANALYST, ["lab/none"], None, "test")
+    closed = ServeSettings(host="192.0.2.1", plain_http=True)
+    with served(home, closed, with_door=False) as server:
+        server.problem(401, "credential-missing", "GET", "/metrics")
+        assert server.get("/metrics", token=secret).status == 200
+        assert server.get("/healthz").status == 200
+    with served(home, msgspec.structs.replace(closed, metrics_open=True), with_door=False) as server:
+        assert server.get("/metrics").status == 200
 
 
 def test_only_loopback_without_identities() -> None:
