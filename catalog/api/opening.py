@@ -20,6 +20,7 @@ from catalog.api.follower import Follower
 from catalog.api.paging import service_key
 from catalog.api.services import ApiServices
 from catalog.api.settings import ServeSettings
+from catalog.api.warmth import Warmth
 from catalog.home import Home
 from catalog.ledger.ledger import Ledger
 from catalog.projections.projector import Projector
@@ -74,6 +75,9 @@ def api_services(
         )
         stack.callback(follower.stop)
         follower.start()
+        warmth = Warmth(reads)
+        stack.callback(warmth.stop)
+        warmth.start()
         yield ApiServices(
             catalog=catalog,
             reads=reads,
