@@ -84,10 +84,19 @@ def _lay_out(home: Home, store: Path, keys: KeyRing, *, copy: bool) -> None:
         KeyRing.load(home.key_file).require(keys.key_id)
     else:
         keys.save(home.key_file)
-    if not copy and not home.store_dir.exists():
-        home.store_dir.symlink_to(store.resolve(), target_is_directory=True)
-    elif copy:
+    if home.store_dir.is_symlink():
+        # Of an earlier attempt, perhaps with another store.
+        home.store_dir.unlink()
+    if copy:
         shutil.copytree(store, home.store_dir, dirs_exist_ok=True, copy_function=_copy_missing)
+    elif home.store_dir.exists():
+        raise Conflict(
+            f"an earlier attempt began to copy the store to {home.store_dir}",
+            code="recover-copy",
+            hint=f"say --copy again, or remove {home.root}",
+        )
+    else:
+        home.store_dir.symlink_to(store.resolve(), target_is_directory=True)
 
 
 def _copy_missing(source: str, target: str) -> str:

@@ -111,6 +111,20 @@ def test_a_killed_recovery_goes_on(lab: Lab) -> None:
     assert holdfast("--home", home.root, "verify").code == 0
 
 
+def test_an_attempt_with_other_options_leaves_nothing_behind(lab: Lab) -> None:
+    """A store half copied is not taken for the store, nor the one that an earlier attempt named for this one's."""
+    store = Home(lab.root / ".new.recovering").store_dir
+    (store / "packs").mkdir(parents=True)
+    home, key = lab.root / "new", lab.root / "key.txt"
+    answer = holdfast("--home", home, "recover", "--from", lab.home.store_dir, "--key", key, "--json")
+    assert (answer.code, answer.problem()["code"]) == (8, "recover-copy")
+    shutil.rmtree(store)
+    store.symlink_to(lab.images, target_is_directory=True)
+    made = recovered(lab)
+    assert made.store_dir.resolve() == lab.home.store_dir.resolve()
+    assert holdfast("--home", made.root, "verify").code == 0
+
+
 def test_another_key_or_place_is_refused(lab: Lab) -> None:
     """A key that is not the repository's, a folder that is no store, and a home that exists are errors."""
     other = Lab(lab.root / "other")
