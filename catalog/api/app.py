@@ -42,6 +42,9 @@ def create_app(services: ApiServices) -> FastAPI:
     app.state.cursors = Cursors(services.service_key, services.clock, services.settings.limits.cursor_seconds)
     limits = services.settings.limits
     app.state.streams = Quota(limits.streams_each, limits.streams, code="streams-too-many", what="event streams")
+    app.state.downloads = Quota(
+        limits.downloads_each, limits.downloads, code="streams-too-many", what="streams of rows"
+    )
     app.state.questions = Quota(limits.questions_each, limits.questions, code="sql-busy", what="SQL questions")
     app.state.stopping = False
     add_gauges(metrics, services)

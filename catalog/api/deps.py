@@ -129,12 +129,19 @@ class Ask:
     def bulk(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, tag: str) -> Response:
         """Rows as a stream in the form that the client accepts; `tag` names what they depend on beside the URL.
 
-        Records the call. The batches are closed when the client has them all or goes.
+        Records the call. The batches are closed when the client has them all or goes. Raises Limit for more of these
+        than a caller may have at once: a client may take what time it wants to read.
         """
         answer = chosen_format(self.request.headers.get("accept"))
         position = self.asked.as_of if self.asked.as_of is not None else self.services.reads.position
+        give_back = self.request.app.state.downloads.take(self.caller.name)
         pieces = encode(answer, schema, batches)
-        close = closing_all(pieces, batches)
+        end = closing_all(pieces, batches)
+
+        def close() -> None:
+            end()
+            give_back()
+
         try:
             self.record()
         except BaseException:

@@ -27,6 +27,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     streams: int = 64
     """Event streams at once, for all callers together; `streams_each` for one."""
     streams_each: int = 16
+    downloads: int = 32
+    """Block maps and extents sent at once, for all callers together: each holds memory until it is read."""
+    downloads_each: int = 8
     questions: int = 4
     """SQL questions answered at once, for all callers together; `questions_each` for one."""
     questions_each: int = 2

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from fastapi import FastAPI
+
 from catalog.api.app import create_app
 from catalog.api.opening import api_services
 from catalog.api.services import ApiServices
@@ -43,6 +45,7 @@ class ApiServer:
 
     services: ApiServices
     port: int
+    app: FastAPI
 
     @property
     def url(self) -> str:
@@ -99,7 +102,7 @@ def served_by(services: ApiServices) -> Iterator[ApiServer]:
         thread.start()
         try:
             eventually(lambda: server.started, "the server")
-            yield ApiServer(services, listening.getsockname()[1])
+            yield ApiServer(services, listening.getsockname()[1], app)
         finally:
             app.state.stopping = True
             server.should_exit = True

@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from catalog.access.caller import Role
+from catalog.access.identity import local_caller
+from catalog.api.quota import Quota
 from catalog.api.settings import Limits, ServeSettings
 from catalog.domain.events import MachineSeen
 from catalog.log import EventLog
@@ -117,6 +119,25 @@ def test_block_maps_stream(server: ApiServer, home: ApiHome) -> None:
     assert server.get(path, If_None_Match=got.headers["etag"]).status == 304
     head = server.ask("HEAD", path)
     assert (head.status, head.body) == (200, b"")
+
+
+def test_block_maps_at_once_are_bounded(server: ApiServer, home: ApiHome) -> None:
+    """Clients that do not read their block maps hold no more than their share; whatever ends one frees its place."""
+    path = f"/v1/restore-points/latest:web-1/disks/{home.disk}/blocks"
+    downloads: Quota = server.app.state.downloads
+    held = [downloads.take(local_caller().name) for _ in range(server.services.settings.limits.downloads_each)]
+    server.problem(429, "streams-too-many", "GET", path)
+    held.pop()()
+    tag = ""
+    for _ in range(3):
+        got = server.get(path, If_None_Match=tag)
+        tag = got.headers["etag"]
+        assert got.status in (200, 304)
+    assert server.get(path, If_None_Match=tag).status == 304
+    server.problem(406, "not-acceptable", "GET", path, Accept="image/png")
+    assert server.get(path).status == 200
+    for give_back in held:
+        give_back()
 
 
 def test_events_stream_as_they_come(server: ApiServer) -> None:
