@@ -7,11 +7,12 @@ file system); nobody who reads the twin can write it or reach the original. Rene
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from storage.lake.catalog import Catalog
 from storage.lake.files import make_folder, sync_folder, translated
 
 CATALOG = "lake.sqlite"
+MARK = ".sharing"
+"""Says that the folder is ours, and is locked by who writes there."""
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
 
@@ -35,13 +38,12 @@ class ShareReport:
 
 
 def share_lake(catalog: Catalog, folder: Path) -> ShareReport:
-    """Make the twin at `folder`, or renew it. Raises Conflict when the folder holds anything else."""
+    """Make the twin at `folder`, or renew it. Raises Conflict when it holds anything else, or another is at it."""
     shared = folder / CATALOG
-    if folder.exists() and any(folder.iterdir()) and not shared.exists() and not (folder / ".sharing").exists():
+    if folder.exists() and any(folder.iterdir()) and not shared.exists() and not (folder / MARK).exists():
         raise Conflict(f"{folder} holds something else", code="share-folder", hint="choose an empty folder")
-    with translated(folder):
+    with translated(folder), _alone(folder):
         make_folder(folder / "data")
-        (folder / ".sharing").touch()
         before = set(_cited(shared)) if shared.exists() else set()
         draft = folder / f"{CATALOG}.new"
         _copy_catalog(catalog.path, draft, folder / "data")
@@ -53,6 +55,19 @@ def share_lake(catalog: Catalog, folder: Path) -> ShareReport:
         removed = _remove_others(folder / "data", before | set(cited))
         _open_folders(folder)
     return ShareReport(len(cited), sum(cited.values()), added, removed)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    make_folder(folder)
+    with (folder / MARK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"{folder} is being renewed already", code="share-busy", hint="wait until that is done"
+            ) from error
+        yield
 
 
 def _copy_catalog(source: Path, draft: Path, data: Path) -> None:

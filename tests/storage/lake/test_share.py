@@ -54,6 +54,24 @@ def test_a_broken_off_sharing_is_taken_up(lake: Lake, tmp_path: Path, monkeypatc
     assert share_lake(lake.catalog, tmp_path / "twin").files == 1
 
 
+def test_one_at_a_time(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes while a twin is being renewed is told so, and the renewal is not disturbed."""
+    add(lake, 1, ("blocks", 1, blocks(1, "a", 1, range(10))))
+    link, met = os.link, []
+
+    def linked(source: Path, target: Path) -> None:
+        with pytest.raises(Conflict) as caught:
+            share_lake(lake.catalog, tmp_path / "twin")
+        met.append(caught.value.code)
+        link(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", linked)
+        assert share_lake(lake.catalog, tmp_path / "twin").files == 1
+    assert met == ["share-busy"]
+    assert lake_readers.ask(tmp_path / "twin" / "lake.sqlite", [COUNT]) == [[[10]]]
+
+
 def test_a_folder_with_something_else_is_left_alone(lake: Lake, tmp_path: Path) -> None:
     """Only an empty folder or an earlier twin is written to."""
     (tmp_path / "twin").mkdir()

@@ -50,7 +50,7 @@ export function signIn(problem, onDone) {
       "p",
       {},
       "Sign in with a token. An admin makes one with ",
-      el("code", {}, "holdfast token create --role auditor NAME"),
+      el("code", {}, "holdfast token create --role auditor"),
       ".",
     ),
     field("Token", input),
