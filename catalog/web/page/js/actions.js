@@ -89,7 +89,10 @@ function restore(point, disks, onWays) {
         format: format.value,
         to: to.value,
       },
-      words: ["restore", shortId(point.restore_point_id), "--to", to.value || "PATH", "--format", format.value],
+      words: [
+        ...["restore", shortId(point.restore_point_id), "--to", to.value || "PATH", "--format", format.value],
+        ...(disk.value ? ["--disk", disks.find((one) => one.disk_id === disk.value).label] : []),
+      ],
     }),
     onWays,
   );

@@ -206,7 +206,7 @@ export class Evidence {
           `Saved ${bytes(size)} as `,
           el("code", {}, file),
           ". Check it with ",
-          el("code", {}, cli("prove", "check", file)),
+          el("code", {}, cli("prove", "check", file, "--key", "KEY")),
           ", anywhere, with the public key alone.",
         ),
       );

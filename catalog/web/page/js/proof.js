@@ -137,6 +137,6 @@ function noCrypto() {
     title: "This page cannot check proofs here",
     code: "insecure-context",
     detail: "Browsers allow cryptography over HTTPS or on the same machine only.",
-    hint: "Open the page over HTTPS, or check a bundle with: holdfast prove check FILE",
+    hint: "Open the page over HTTPS, or check a bundle with: holdfast prove check FILE --key KEY",
   });
 }
