@@ -137,7 +137,7 @@ CHUNK_REFS = TableSpec(
         _number("block", "Block number on the disk, from 0, in units of the repository's chunk size"),
     ),
     keyed=True,
-    group_rows=8192,
+    group_rows=2048,
 )
 
 DISK_POINTS = TableSpec(

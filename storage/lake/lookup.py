@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from storage.errors import Corrupt, Invalid
 from storage.lake.catalog import Catalog
@@ -80,9 +81,10 @@ class _KeyedFile:
 
     def __init__(self, planned: PlannedFile, spec: TableSpec) -> None:
         self._key = spec.sort[0]
+        self._width = spec.column(self._key).arrow_type.byte_width
         self._lock = threading.Lock()
         self._file = SealedFile(planned)
-        order = [column.name for column in spec.columns].index(self._key)
+        order = self._order = [column.name for column in spec.columns].index(self._key)
         groups = range(self._file.metadata.num_row_groups)
         stats = [self._file.metadata.row_group(group).column(order).statistics for group in groups]
         self._least = [found.min for found in stats]
@@ -103,8 +105,17 @@ class _KeyedFile:
                 yield found
 
     def _in_group(self, group: int, key: bytes, names: list[str]) -> pa.Table | None:
-        keys = key_texts(self._file.read_group(group, [self._key]).column(0))
+        keys = self._keys(group)
         low, high = (int(np.searchsorted(keys, key, side=side)) for side in ("left", "right"))
         if low == high:
             return None
         return self._file.take_group(group, names).slice(low, high - low)
+
+    def _keys(self, group: int) -> NDArray[np.bytes_]:
+        """The keys of a row group, proven; taken as they lie in the file if they do, which is far quicker."""
+        values = self._file.plain_values(group, self._order, self._width)
+        if values is not None:
+            ends = bytes(values[: self._width]), bytes(values[-self._width :])
+            if ends == (self._least[group], self._greatest[group]):
+                return np.frombuffer(values, f"S{self._width}")
+        return key_texts(self._file.take_group(group, [self._key]).column(0))

@@ -18,6 +18,9 @@ from storage.lake.parquet import FOOTER_TAIL_BYTES, SEAL_BYTES
 from storage.lake.plan import PlannedFile
 from storage.lake.tables import Range, TableSpec, Where
 
+PAGE_HEAD = 1024
+"""More than the header of a page ever takes."""
+
 
 class SealedFile:
     """An open Parquet file whose footer fits its seal; row groups are proven as they are read."""
@@ -56,11 +59,28 @@ class SealedFile:
         except (OSError, pa.ArrowException) as error:
             raise self._bad("lake-file-corrupt", str(error)) from error
 
-    def prove_group(self, group: int) -> None:
-        """Raise Corrupt unless all bytes of a row group are as written."""
+    def prove_group(self, group: int) -> bytes:
+        """Return the bytes of a row group. Raises Corrupt unless all of them are as written."""
         last = group + 1 == self.metadata.num_row_groups
         end = self.data_bytes if last else self._begin(group + 1)
-        self._prove(self._begin(group), end, group + 1, f"row group {group}")
+        return self._prove(self._begin(group), end, group + 1, f"row group {group}")
+
+    def plain_values(self, group: int, column: int, width: int) -> memoryview | None:
+        """Return the fixed-length values of a column that lies in one plain, uncompressed page of a row group.
+
+        The group is proven. None when the column may lie otherwise: then decode it. Values are the page's end; whoever
+        knows the first and the last of them should compare, since a second page's header would stand between.
+        """
+        data, facts = self.prove_group(group), self.metadata.row_group(group).column(column)
+        size, begin = facts.num_values * width, facts.data_page_offset - self._begin(group)
+        end = begin + facts.total_compressed_size
+        if (
+            facts.compression != "UNCOMPRESSED"
+            or facts.has_dictionary_page
+            or not size < end - begin <= size + PAGE_HEAD
+        ):
+            return None
+        return memoryview(data)[end - size : end]
 
     def close(self) -> None:
         """Close the file."""
@@ -73,13 +93,14 @@ class SealedFile:
         first = self.metadata.row_group(group).column(0)
         return int(first.dictionary_page_offset or first.data_page_offset)
 
-    def _prove(self, begin: int, end: int, index: int, what: str) -> None:
+    def _prove(self, begin: int, end: int, index: int, what: str) -> bytes:
         try:
             data = self._source.read_at(end - begin, begin)
         except OSError as error:
             raise self._bad("lake-file-corrupt", f"{what}: {error}") from error
         if blake3(data).digest() != self.file.seal[index * SEAL_BYTES :][:SEAL_BYTES]:
             raise self._bad("lake-file-corrupt", f"the {what} is not as it was written")
+        return bytes(data)
 
     def _bad(self, code: str, why: str) -> Corrupt:
         return Corrupt(
