@@ -102,19 +102,22 @@ def _written(moment: Moment, lake: Lake, scope: Scope, digest: bytes, after: Key
             continue
         if after is not None and disk_id < str(after[0]):
             continue
-        mine = codes == code
-        known = np.isin(seqs[mine], table["seq"][rows])
-        order = np.lexsort((blocks[mine][known], seqs[mine][known]))
-        if len(order):
-            yield Written(disk_id, disk, rows, seqs[mine][known][order], blocks[mine][known][order])
+        mine = np.flatnonzero(codes == code)
+        points = table["seq"][rows]
+        mine = mine[points[np.minimum(np.searchsorted(points, seqs[mine]), len(points) - 1)] == seqs[mine]]
+        if len(mine):
+            mine = mine[np.lexsort((blocks[mine], seqs[mine]))]
+            yield Written(disk_id, disk, rows, seqs[mine], blocks[mine])
 
 
 def _direct(moment: Moment, written: Written) -> Iterator[Held]:
     """The runs of blocks that each point wrote."""
-    seqs = moment.table("disk_points")["seq"][written.rows]
-    for place in np.unique(np.searchsorted(seqs, written.seqs)).tolist():
-        blocks = written.blocks[written.seqs == seqs[place]]
-        yield from (Held(place, place, block, count) for block, count in _runs(blocks))
+    cuts = np.flatnonzero((np.diff(written.blocks) != 1) | (np.diff(written.seqs) != 0)) + 1
+    begins = np.append(0, cuts)
+    counts = np.diff(np.append(begins, len(written.blocks)))
+    places = np.searchsorted(moment.table("disk_points")["seq"][written.rows], written.seqs[begins])
+    for place, block, count in zip(places.tolist(), written.blocks[begins].tolist(), counts.tolist(), strict=True):
+        yield Held(place, place, block, count)
 
 
 def _inherited(moment: Moment, lake: Lake, written: Written) -> Iterator[Held]:
