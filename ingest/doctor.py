@@ -17,8 +17,7 @@ from catalog.domain.events import PackSealed
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
-from catalog.segments.ship import shipped
-from catalog.segments.store import names_in
+from catalog.segments.store import covering, names_in, require_head
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
 from ingest.wiring import free_bytes, load_keys
@@ -124,12 +123,16 @@ def _recorded_packs(catalog: Catalog) -> Check:
 
 
 def _shipped(catalog: Catalog) -> Check:
-    """Could the log be made anew from the store? Names only; `recover` proves what is inside."""
-    position, done = catalog.log.position(), shipped(names_in(LocalObjects(catalog.home.store_dir)))
+    """Could the log be made anew from the store? Names and the last head only; `recover` proves what is inside."""
+    objects = LocalObjects(catalog.home.store_dir)
+    chain = list(covering(names_in(objects)))
+    position, done = catalog.log.position(), chain[-1].last if chain else 0
     if done > position:
         return Check(
             "shipped", "fail", f"the store has events up to {done}, the log ends at {position}", "holdfast recover"
         )
+    if chain:
+        require_head(objects, chain[-1], catalog.log.chain_head(done))
     if done < position:
         return Check("shipped", "warn", f"the last {position - done} events are not in the store", "holdfast ship")
     return Check("shipped", "ok", f"the store has all {position} events")

@@ -49,6 +49,19 @@ def covering(names: Sequence[SegmentName], after: int = 0) -> Iterator[SegmentNa
         after = best.last
 
 
+def require_head(objects: ObjectStore, name: SegmentName, head: bytes) -> None:
+    """Raise Corrupt (log-fork) unless a segment says that it leads to `head`; its rows are not read."""
+    buffer = bytearray(min(HEADER.size, name.size_bytes))
+    objects.read_into(name.name, 0, memoryview(buffer))
+    if read_header(bytes(buffer), name.name).head != head:
+        raise Corrupt(
+            f"segment {name.name} in the store is of another history than the log",
+            code="log-fork",
+            why="the log went on from an older copy, or two homes write to this store",
+            hint="nothing was written. Make the log anew from the store, elsewhere: holdfast recover",
+        )
+
+
 class SegmentStore:
     """The segments of one repository."""
 
@@ -78,16 +91,8 @@ class SegmentStore:
         return name
 
     def require_head(self, name: SegmentName, head: bytes) -> None:
-        """Raise Corrupt (log-fork) unless a segment says that it leads to `head`; its rows are not read."""
-        buffer = bytearray(min(HEADER.size, name.size_bytes))
-        self._objects.read_into(name.name, 0, memoryview(buffer))
-        if read_header(bytes(buffer), name.name).head != head:
-            raise Corrupt(
-                f"segment {name.name} in the store is of another history than the log",
-                code="log-fork",
-                why="the log went on from an older copy, or two homes write to this store",
-                hint="nothing was written. Make the log anew from the store, elsewhere: holdfast recover",
-            )
+        """See the function of that name."""
+        require_head(self._objects, name, head)
 
     def read(self, name: SegmentName) -> tuple[Segment, list[StoredRow]]:
         """One segment, proven. Raises Corrupt, Denied (another key), NotFound."""

@@ -185,8 +185,14 @@ def test_the_doctor_knows_what_the_store_lacks(lab: Lab) -> None:
     assert _finding(lab)["status"] == "warn"
     lab.ok("ship")
     assert _finding(lab)["status"] == "ok"
-    (lab.home.store_dir / "events" / "000000000001-000000999999.seg").write_bytes(last)
+    longer = lab.home.store_dir / "events" / "000000000001-000000999999.seg"
+    longer.write_bytes(last)
     assert _finding(lab)["status"] == "fail"
+    longer.unlink()
+    newest = max((lab.home.store_dir / "events").iterdir())
+    newest.chmod(0o600)
+    newest.write_bytes(segments[0].read_bytes())
+    assert "another history" in _finding(lab)["detail"]
 
 
 def _finding(lab: Lab) -> dict[str, str]:
