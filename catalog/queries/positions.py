@@ -1,4 +1,4 @@
-"""Which log position a time means. Imports `catalog.projections.tables` and `storage`."""
+"""Which log position a time means, and the time of one. Imports `catalog.projections.tables` and `storage`."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def position_at(lake: Lake, when: datetime, newest: int) -> int:
         if later:
             return int(min(later)) - 1
     return newest
+
+
+def recorded_at(lake: Lake, position: int) -> datetime | None:
+    """When the event at a position was recorded; None when the index has no such position."""
+    where = {"position": (position, position)}
+    for batch in lake.read("events", ("recorded_at",), where=where):
+        if batch.num_rows:
+            found: datetime = batch.column(0)[0].as_py()
+            return found
+    return None

@@ -19,7 +19,7 @@ from catalog.queries.asked import Asked, Page
 from catalog.queries.blocks import Disk, Stream
 from catalog.queries.happenings import Happenings, Sought
 from catalog.queries.moment import Moment
-from catalog.queries.positions import position_at
+from catalog.queries.positions import position_at, recorded_at
 from catalog.queries.provenance import Provenance
 from catalog.queries.references import references
 from catalog.queries.rows import (
@@ -216,7 +216,8 @@ class CatalogReads:
     def status(self, asked: Asked) -> IndexStatus:
         """What there is, and what needs somebody's attention."""
         moment = self._at(asked.as_of)
-        return standing.status(moment, self._runs.at(moment), asked.scope, self._clock())
+        then = None if asked.as_of is None else recorded_at(self._lake, moment.position)
+        return standing.status(moment, self._runs.at(moment), asked.scope, then or self._clock())
 
     def _at(self, as_of: int | None) -> Moment:
         """The moment of an answer. Raises Invalid for a position that the index has not reached."""

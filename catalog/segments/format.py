@@ -1,7 +1,7 @@
 """One segment as bytes; see FORMAT.md. Imports `catalog.log.chain` and `storage`.
 
-Parsing proves everything: the cipher's tag (or the digest of an unencrypted one), the number and order of the rows, and
-that their leaves lead from the head before them to the head behind them.
+Parsing proves everything: the cipher's tag (or the keyed digest of an unencrypted one), the number and order of the
+rows, and that their leaves lead from the head before them to the head behind them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
@@ -72,7 +73,7 @@ def seal(
     packed = zstandard.ZstdCompressor(level=LEVEL).compress(encoded)
     if keys.encrypts:
         return header, AESGCM(keys.segment_key(salt)).encrypt(NONCE, packed, header)
-    return header, packed + blake3(header + packed).digest()
+    return header, packed + blake3(header + packed, key=keys.segment_key(salt)).digest()
 
 
 def read_header(data: bytes, name: str) -> Segment:
@@ -97,7 +98,9 @@ def open_segment(keys: KeyRing, data: bytes, name: str) -> tuple[Segment, list[S
     if bool(flags & ENCRYPTED) != keys.encrypts:
         # Without this, whoever can write to the store could put history there that no key has sealed.
         raise _bad(name, "it is sealed in another way than this repository")
-    packed = _decrypted(keys, header, body, salt, name) if flags & ENCRYPTED else _checked(header, body, name)
+    packed = (
+        _decrypted(keys, header, body, salt, name) if flags & ENCRYPTED else _checked(keys, header, body, salt, name)
+    )
     try:
         encoded = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
         rows: list[Any] = msgspec.msgpack.decode(encoded, type=list[tuple[bytes, int, str, bytes]])
@@ -115,10 +118,10 @@ def _decrypted(keys: KeyRing, header: bytes, body: bytes, salt: bytes, name: str
         raise _bad(name, "it does not decrypt") from error
 
 
-def _checked(header: bytes, body: bytes, name: str) -> bytes:
+def _checked(keys: KeyRing, header: bytes, body: bytes, salt: bytes, name: str) -> bytes:
     packed, digest = body[:-DIGEST_BYTES], body[-DIGEST_BYTES:]
-    if blake3(header + packed).digest() != digest:
-        raise _bad(name, "its digest differs")
+    if not compare_digest(blake3(header + packed, key=keys.segment_key(salt)).digest(), digest):
+        raise _bad(name, "its keyed digest differs")
     return packed
 
 

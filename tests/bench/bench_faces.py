@@ -179,7 +179,9 @@ def _block_map(server: Server) -> Iterator[Figure]:
     for _ in range(4):
         connection = HTTPConnection(server.address, timeout=120)
         began = time.perf_counter()
-        connection.request("GET", f"/v1/restore-points/{point}/disks/{disk}/blocks", headers={**server.headers, "Accept": ARROW})
+        connection.request(
+            "GET", f"/v1/restore-points/{point}/disks/{disk}/blocks", headers={**server.headers, "Accept": ARROW}
+        )
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         rows = sum(batch.num_rows for batch in pa.ipc.open_stream(answer))
