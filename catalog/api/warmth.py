@@ -11,6 +11,7 @@ import threading
 from catalog.access.caller import EVERYTHING
 from catalog.queries.asked import Asked
 from catalog.queries.reads import CatalogReads
+from storage.chunks.rows import DIGEST_BYTES
 from storage.errors import HoldfastError
 
 JOIN_SECONDS = 30.0
@@ -39,6 +40,7 @@ class Warmth:
         reads, newest = self._reads, Asked(EVERYTHING, limit=1)
         try:
             reads.status(newest)
+            reads.references(newest, bytes(DIGEST_BYTES))
             for point in reads.restore_points(newest).rows:
                 if not self._stopped:
                     reads.point_disks(newest, point.restore_point_id)

@@ -5,6 +5,7 @@ Standard output has one line, the address, when connections are taken. It runs u
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import ssl
@@ -29,6 +30,8 @@ KEEP_ALIVE_SECONDS = 30
 GRACE_SECONDS = 5
 HEAD_BYTES = 32 * 1024
 BACKLOG = 512
+GC_THRESHOLD = (50_000, 20, 100)
+"""Little that a request makes is a cycle, and the warm tables are much to look through for each few hundred objects."""
 
 
 @app.command()
@@ -68,6 +71,7 @@ def serve(
             typer.echo(url)
         if not services.identities.configured:
             say("No token was made yet: whoever uses this machine is admin. holdfast token create --role admin")
+        gc.set_threshold(*GC_THRESHOLD)
         server_of(create_app(services), settings).run([listening])
 
 

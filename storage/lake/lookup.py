@@ -99,8 +99,7 @@ class _KeyedFile:
     def find(self, key: bytes, names: list[str]) -> Iterator[pa.Table]:
         """Yield the rows with this key."""
         for group in range(bisect_left(self._greatest, key), bisect_right(self._least, key)):
-            with self._lock:
-                found = self._in_group(group, key, names)
+            found = self._in_group(group, key, names)
             if found is not None:
                 yield found
 
@@ -109,7 +108,8 @@ class _KeyedFile:
         low, high = (int(np.searchsorted(keys, key, side=side)) for side in ("left", "right"))
         if low == high:
             return None
-        return self._file.take_group(group, names).slice(low, high - low)
+        with self._lock:
+            return self._file.take_group(group, names).slice(low, high - low)
 
     def _keys(self, group: int) -> NDArray[np.bytes_]:
         """The keys of a row group, proven; taken as they lie in the file if they do, which is far quicker."""
@@ -118,4 +118,5 @@ class _KeyedFile:
             ends = bytes(values[: self._width]), bytes(values[-self._width :])
             if ends == (self._least[group], self._greatest[group]):
                 return np.frombuffer(values, f"S{self._width}")
-        return key_texts(self._file.take_group(group, [self._key]).column(0))
+        with self._lock:
+            return key_texts(self._file.take_group(group, [self._key]).column(0))

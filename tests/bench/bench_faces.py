@@ -38,7 +38,7 @@ FOLDER = ROOT / "build" / "bench-faces"
 CLIENTS = 20
 REQUESTS = 40
 INHERITED = 20
-SAMPLES = 2_000
+SAMPLES = 400
 PEER_MACHINES = 20
 QUARTER = {"from": "2026-04-01T00:00:00Z", "to": "2026-07-01T00:00:00Z", "rpo": "24h"}
 ARROW = "application/vnd.apache.arrow.stream"
@@ -125,6 +125,10 @@ def _lists(server: Server, digests: list[str]) -> Iterator[Figure]:
         "coverage of a machine-quarter": lambda: f"/v1/machines/{rng.choice(machines)}/coverage?" + urlencode(QUARTER),
         "chunk references of a digest": lambda: f"/v1/chunks/{rng.choice(digests)}/references",
     }
+    asked_once = [f"/v1/chunks/{digest}/references" for digest in digests]
+    cold = _storm(server, [asked_once])
+    name = "chunk references of a digest, HTTP, 1 client, each digest for the first time, p95"
+    yield figure(name, float(np.percentile(cold, 95)) * 1000, "ms")
     for name, question in questions.items():
         _storm(server, [[question() for _ in range(5)] for _ in range(CLIENTS)])
         taken = _storm(server, [[question() for _ in range(REQUESTS)] for _ in range(CLIENTS)])
