@@ -29,6 +29,7 @@ MAY = {
     "restores": {"restorer", "admin"},
     "verifications": {"restorer", "operator", "admin"},
 }
+NOBODY = "00000000-0000-4000-8000-00000000dead"
 
 
 @dataclass
@@ -192,11 +193,11 @@ def test_a_repeated_request_is_one_task(counter: Counter) -> None:
         ("/v1/backups", {"source": "lab", "fast": True}, 422),
         ("/v1/backups", {"source": 7}, 422),
         ("/v1/backups", [], 422),
-        ("/v1/restores", {"restore_point_id": str(uuid4()), "to": "x"}, 404),
+        ("/v1/restores", {"restore_point_id": NOBODY, "to": "x"}, 404),
         ("/v1/restores", {"restore_point_id": "x", "to": "x"}, 422),
-        ("/v1/verifications", {"restore_point_id": str(uuid4())}, 404),
-        ("/v1/synthetics", {"restore_point_id": str(uuid4())}, 404),
-        (f"/v1/tasks/{uuid4()}/cancel", None, 404),
+        ("/v1/verifications", {"restore_point_id": NOBODY}, 404),
+        ("/v1/synthetics", {"restore_point_id": NOBODY}, 404),
+        (f"/v1/tasks/{NOBODY}/cancel", None, 404),
         ("/v1/backups?dry_run=1", {"source": "lab"}, 400),
     ],
 )
