@@ -88,7 +88,7 @@ def _written(moment: Moment, lake: Lake, scope: Scope, digest: bytes, after: Key
     if len(digest) != DIGEST_BYTES:
         raise Invalid(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}", code="digest-text")
     table = moment.table("disk_points")
-    batches = list(lake.find("chunk_refs", digest, ("disk_id", "seq", "block")))
+    batches = list(lake.find("chunk_refs", digest, ("disk_id", "seq", "block"), position=moment.position))
     if not batches:
         return
     found = pa.Table.from_batches(batches)

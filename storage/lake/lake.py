@@ -132,8 +132,12 @@ class Lake:
         for file in self.plan(table, where=where, snapshot=snapshot):
             yield from read_file(file, spec, columns, where, dictionaries)
 
-    def find(self, table: str, key: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a keyed table that have exactly this key, at the newest snapshot; every byte is proven.
+    def find(
+        self, table: str, key: bytes, columns: Sequence[str] | None = None, *, position: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a keyed table that have exactly this key; every byte is proven.
+
+        They are of the newest snapshot; or, when `position` is given, of one at that position or later.
 
         Fast and cheap in memory: a few small reads, whatever the size of the table. Raises Invalid for a table without
         a key or a key of another length, Corrupt for a damaged file.
@@ -141,7 +145,7 @@ class Lake:
         self.catalog.spec(table)
         if table not in self._lookups:
             raise Invalid(f"table {table} has no key", code="no-key")
-        return self._lookups[table].find(key, columns)
+        return self._lookups[table].find(key, columns, position)
 
     def compact(self, table: str, *, min_files: int = MIN_FILES) -> CompactReport:
         """Merge small files of `table`, part by part; see `compact.compact_table`."""

@@ -7,8 +7,9 @@ cited. A look-up reads and proves the one or two row groups of each file that ca
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,48 +23,65 @@ from storage.lake.read import SealedFile
 from storage.lake.tables import TableSpec
 
 MAX_OPEN = 256
+LOOK_EVERY_S = 60.0
 
 
 class Lookup:
     """One keyed table of a lake. Safe to use from several threads."""
 
-    def __init__(self, catalog: Catalog, spec: TableSpec) -> None:
+    def __init__(self, catalog: Catalog, spec: TableSpec, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._catalog = catalog
+        self._monotonic = monotonic
         self._spec = spec
         self._width = spec.column(spec.sort[0]).arrow_type.byte_width
         self._lock = threading.Lock()
         self._snapshot = -1
+        self._position = -1
+        self._look_at = 0.0
         self._files: list[PlannedFile] = []
         self._open: dict[str, _KeyedFile] = {}
 
-    def find(self, key: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows with this key, file by file. Raises Invalid, Corrupt."""
+    def find(
+        self, key: bytes, columns: Sequence[str] | None = None, position: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows with this key, file by file: of the newest snapshot, or of one at `position` or later.
+
+        With a position the catalog is not asked for each look-up. Raises Invalid, Corrupt.
+        """
         if len(key) != self._width:
             raise Invalid(f"a key of {self._spec.name} has {self._width} bytes, not {len(key)}", code="bad-key")
         names = list(columns) if columns is not None else [column.name for column in self._spec.columns]
         for name in names:
             self._spec.column(name)
-        return self._rows(key, names)
+        return self._rows(key, names, position)
 
     def close(self) -> None:
         """Give all files up; each closes when nobody reads it any more."""
         with self._lock:
-            self._open, self._snapshot = {}, -1
+            self._open, self._snapshot, self._position = {}, -1, -1
 
-    def _rows(self, key: bytes, names: list[str]) -> Iterator[pa.RecordBatch]:
-        for planned in self._planned():
+    def _rows(self, key: bytes, names: list[str], position: int | None) -> Iterator[pa.RecordBatch]:
+        for planned in self._planned(position):
             for piece in self._opened(planned).find(key, names):
                 yield from piece.to_batches()
 
-    def _planned(self) -> list[PlannedFile]:
-        """The files of the newest snapshot; others are given up."""
-        snapshot = self._catalog.head().snapshot
+    def _planned(self, position: int | None) -> list[PlannedFile]:
+        """The files of a snapshot that is new enough; others are given up.
+
+        Files that a merge replaced stay for a grace period, much longer than a plan is used without a look.
+        """
         with self._lock:
-            if snapshot != self._snapshot:
-                self._files = plan_files(self._catalog, self._spec.name, {}, snapshot)
-                self._snapshot = snapshot
+            fresh = self._monotonic() < self._look_at
+            if position is not None and position <= self._position and fresh:
+                return self._files
+        head = self._catalog.head()
+        with self._lock:
+            if head.snapshot != self._snapshot:
+                self._files = plan_files(self._catalog, self._spec.name, {}, head.snapshot)
+                self._snapshot = head.snapshot
                 cited = {file.path.name for file in self._files}
                 self._open = {name: file for name, file in self._open.items() if name in cited}
+            self._position, self._look_at = head.position, self._monotonic() + LOOK_EVERY_S
             return self._files
 
     def _opened(self, planned: PlannedFile) -> _KeyedFile:

@@ -165,3 +165,17 @@ def test_the_order_is_that_of_the_bytes(width: int) -> None:
     table = pa.table({"k": pa.array(keys, pa.binary(width)), "n": pa.array(range(600), pa.int64())})
     ordered = in_key_order(spec, table)
     assert list(zip(*ordered.to_pydict().values(), strict=True)) == sorted(zip(keys, range(600), strict=True))
+
+
+def test_a_position_is_reached_without_asking_each_time(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows up to the position are always there; the catalog is asked only when the plan may be too old for it."""
+    asked: list[int] = []
+    head = lake.catalog.head
+    monkeypatch.setattr(lake.catalog, "head", lambda: asked.append(1) or head())
+    key = bytes(range(32))
+    for position in range(1, 5):
+        add(lake, [(key, "disk 1", position)])
+        asked.clear()
+        for _ in range(3):
+            assert sum(batch.num_rows for batch in lake.find("refs", key, position=position)) == position
+        assert len(asked) == 1
