@@ -5,7 +5,7 @@ Imports `catalog` only. Somebody else writing to a stream shows as a Conflict at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -74,6 +74,12 @@ class PackRecorder:
     def save(self, packs: Sequence[SealedPack], run_id: UUID, *events: Event) -> None:
         """Save the packs not recorded yet and `events`, at once; another process may have adopted a pack of ours."""
         despite_others(lambda: self._log.save(*self._unrecorded(packs, run_id, adopted=False), *events))
+
+    def unrecorded(self, packs: Collection[bytes]) -> list[bytes]:
+        """Those of the packs that no event says were sealed."""
+        streams = {pack: pack_stream(self._repository_id, pack) for pack in packs}
+        known = self._log.known(list(streams.values()))
+        return [pack for pack, stream in streams.items() if stream not in known]
 
     def adopt(self, packs: Sequence[SealedPack]) -> int:
         """Record packs that a dead run left durable but unrecorded; return how many there were."""

@@ -82,11 +82,14 @@ class Services:
         A damaged pack is not cited any more: what it held is stored again when it is met again.
         """
         self.objects.clean_partial(STALE_PARTIAL)
-        bad: list[str] = []
+        bad: dict[bytes, str] = {}
         damaged = self.damaged.known()
         sound = [pack for pack in self.store.packs() if pack not in damaged]
-        self.packs.adopt(self.store.sync_index(sound, on_bad=lambda pack_id, error: bad.append(str(error))))
-        return bad
+        self.store.sync_index(sound, on_bad=lambda pack_id, error: bad.update({pack_id: str(error)}))
+        # The record decides, not what is new to the index: a run may have died after the one and before the other.
+        orphans = self.packs.unrecorded([pack for pack in sound if pack not in bad])
+        self.packs.adopt([self.store.sealed(pack) for pack in orphans])
+        return list(bad.values())
 
 
 def init_home(home: Home, options: InitOptions, *, clock: Clock = utc_now) -> RepositoryConfig:

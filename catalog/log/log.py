@@ -131,6 +131,11 @@ class EventLog:
         with translated(self._path):
             return self._recorder.version(originator_id)
 
+    def known(self, streams: Collection[UUID]) -> set[UUID]:
+        """Those of the streams that hold an event."""
+        with translated(self._path):
+            return self._recorder.known(streams)
+
     def poll(self, after: int, *, max_bytes: int = PAGE_BYTES) -> list[Recorded]:
         """The next events behind position `after`, until their decoded size reaches `max_bytes`; at least one if any.
 

@@ -6,6 +6,7 @@ transaction; no row leaves here that does not match its leaf.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Generator, Sequence
 from itertools import islice, takewhile
 from typing import Any
@@ -81,6 +82,12 @@ class ChainedRecorder(SQLiteApplicationRecorder):
         """The last version of a stream, 0 when it is empty; Corrupt when the file's index tells another."""
         with self.datastore.transaction(commit=False) as c:
             return _last_version(c, originator_id)
+
+    def known(self, streams: Collection[UUID]) -> set[UUID]:
+        """Those of the streams that hold an event."""
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(tables.SELECT_STREAMS, (json.dumps([_text(stream) for stream in streams]),))
+            return {UUID(row[0]) for row in c.fetchall()}
 
     def last_link(self) -> tuple[int, bytes]:
         """The last position and the chain's head there."""

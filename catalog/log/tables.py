@@ -46,6 +46,7 @@ SELECT COALESCE((SELECT version FROM streams WHERE originator_id = :id), 0),
     COALESCE((SELECT MAX(originator_version) FROM stored_events WHERE originator_id = :id), 0)
 """
 SELECT_STREAM = "SELECT version FROM streams WHERE originator_id = ?"
+SELECT_STREAMS = "SELECT originator_id FROM streams WHERE originator_id IN (SELECT value FROM json_each(?))"
 SET_STREAM = """
 INSERT INTO streams (originator_id, version) VALUES (?, ?)
 ON CONFLICT (originator_id) DO UPDATE SET version = excluded.version

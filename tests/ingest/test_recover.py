@@ -13,7 +13,9 @@ import pytest
 
 from catalog.home import Home
 from catalog.log import EventLog
-from tests.support.lab import MIB, Lab, holdfast, start_holdfast
+from ingest.wiring import opened
+from tests.support.chunk_store import BytesDisk
+from tests.support.lab import CHUNK, MIB, Lab, holdfast, start_holdfast
 
 
 @pytest.fixture
@@ -198,3 +200,18 @@ def test_the_doctor_knows_what_the_store_lacks(lab: Lab) -> None:
 def _finding(lab: Lab) -> dict[str, str]:
     checks: list[dict[str, str]] = lab.run("doctor", "--json").json()
     return next(check for check in checks if check["check"] == "shipped")
+
+
+def test_a_pack_that_the_index_knows_and_the_record_does_not_is_adopted(lab: Lab) -> None:
+    """A run that died after the chunk index took its pack in, and before the event, leaves nothing unrecorded."""
+    with opened(lab.home) as services:
+        with services.store.writer() as writer:
+            disk = BytesDisk(Random(9).randbytes(MIB))
+            for _ in writer.write(disk, [(0, MIB // CHUNK)]):
+                pass
+        orphans = services.packs.unrecorded(services.store.packs())
+        assert len(orphans) >= 1
+    lab.ok("backup", "lab")
+    with opened(lab.home) as services:
+        assert services.packs.unrecorded(services.store.packs()) == []
+    lab.ok("verify", "--level", "stored")
