@@ -143,14 +143,21 @@ class SqlDoor:
             self._answering.discard(answer)
 
     def _fork(self) -> Worker:
-        """A new worker; of a new zygote when the last one died."""
+        """A new worker; of a new zygote when the last one died, or dies in this moment."""
+        zygote = self._living_zygote(None)
+        try:
+            return zygote.fork()
+        except Unavailable:
+            return self._living_zygote(zygote).fork()
+
+    def _living_zygote(self, dead: Zygote | None) -> Zygote:
+        """The zygote, made anew when it ended or is the one that is `dead`."""
         with self._lock:
-            if self._zygote is None or not self._zygote.alive():
+            if self._zygote is None or self._zygote is dead or not self._zygote.alive():
                 if self._zygote is not None:
                     self._zygote.close()
                 self._zygote = self._new_zygote()
-            zygote = self._zygote
-        return zygote.fork()
+            return self._zygote
 
     def _enter(self, worker: Worker, entrance: Entrance) -> None:
         with Descriptors(entrance) as opened:
