@@ -27,6 +27,9 @@ from catalog.sql.settings import FENCE, LOCK, SETTINGS
 from storage.errors import Invalid
 
 BATCH_ROWS = 8192
+LOST_CAUSE = "INTERRUPT Error"
+LOOKS = 3
+"""How often a statement runs again to find why it failed."""
 
 
 class Engine:
@@ -100,6 +103,8 @@ class Running:
                 reader = _nothing() if self._relation is None else self._relation.to_arrow_reader(BATCH_ROWS)
                 form = AnswerFormat(self._ask.format)
                 yield from encode(form, reader.schema, self._cut(reader), truncated=lambda: self.truncated)
+        except Invalid as error:
+            raise self._cause(error) from error
         except (ValueError, ArithmeticError) as error:
             raise Invalid(
                 "a value cannot be written", code="sql-value", why=str(error), hint="cast it to VARCHAR"
@@ -113,6 +118,23 @@ class Running:
             yield batch.slice(0, left)
             if self.truncated:
                 return
+
+    def _cause(self, error: Invalid) -> Invalid:
+        """Why the statement failed.
+
+        A thread of DuckDB 1.5 that fails interrupts the others, and now and then it is their end that is told. Nobody
+        else interrupts a statement here, so it runs again, for its error alone and within the same limits.
+        """
+        for _ in range(LOOKS):
+            if self._relation is None or not error.why.startswith(LOST_CAUSE):
+                return error
+            try:
+                with translated():
+                    for _batch in self._relation.to_arrow_reader(BATCH_ROWS):
+                        pass
+            except Invalid as again:
+                error = again
+        return error
 
 
 def load_encoders() -> None:
