@@ -6,7 +6,7 @@ it alone, and every adapter passes `tests/conformance/`. All offsets and lengths
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -104,6 +104,34 @@ class Leftover:
     action: str
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationFile:
+    """One file that a machine is described by at its source, such as `config.json` or `web.nvram`; names are unique."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedTransport:
+    """A way to the bytes that was not taken, and why."""
+
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransportChoice:
+    """How a disk's bytes were to travel: the kind chosen, what was asked for (if anything), and what was not taken.
+
+    What really carries them is the reader's `transport`; the flow records both.
+    """
+
+    kind: str
+    requested: str | None
+    rejected: tuple[RejectedTransport, ...]
+
+
 class BlockReader(Protocol):
     """Random reads of one disk at one point in time. Safe to use from several threads."""
 
@@ -127,6 +155,10 @@ class DiskSnapshot(Protocol):
     base_token: str | None
     tracking: Tracked | Untracked
 
+    @property
+    def choice(self) -> TransportChoice | None:
+        """How the bytes are to travel, of an adapter that has a choice."""
+
     def changes(self) -> Iterator[Extent]:
         """Yield what changed since the base, in order and not overlapping; only when `tracking` is Tracked."""
 
@@ -144,6 +176,10 @@ class Snapshot(Protocol):
     @property
     def disks(self) -> Mapping[str, DiskSnapshot]:
         """The frozen disks, by their keys."""
+
+    @property
+    def configuration(self) -> Sequence[ConfigurationFile]:
+        """What the machine is made of, beside its disks; empty where the source does not tell."""
 
     def confirm(self) -> None:
         """Say that what was read was one moment; called after the last read and before the commit.
@@ -187,3 +223,46 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release connections; closing twice is harmless."""
+
+
+class DiskImage(Protocol):
+    """The content of one disk to give back. Safe to use from several threads."""
+
+    size_bytes: int
+
+    def extents(self) -> Iterator[Extent]:
+        """Yield the whole disk in order, gapless; zero extents need not be read."""
+
+    def pread_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`, every byte verified, or raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRestore:
+    """A new machine to make: `disks` by their keys, `configuration` as its snapshot had it, `label` our mark."""
+
+    name: str
+    label: str
+    configuration: tuple[ConfigurationFile, ...]
+    disks: Mapping[str, DiskImage]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredMachine:
+    """What was made: the source's key and name of it, and what could not be made as it was."""
+
+    key: str
+    name: str
+    notes: tuple[str, ...]
+
+
+class RestoringSource(Source, Protocol):
+    """A source that can take machines back. `written` is told how many bytes went since it was called last."""
+
+    def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
+        """Make a new machine, powered off. On failure what was made of it is removed, or named in the error."""
+
+    def restore_disk(
+        self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
+    ) -> None:
+        """Overwrite one disk of a powered-off machine in place. Raises SourceConflict while it runs."""

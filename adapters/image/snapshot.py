@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,17 @@ from adapters.image.formats import RAW
 from adapters.image.images import Image, file_error, open_file
 from adapters.image.qemunbd import ImageServer
 from adapters.image.rawreader import RawReader
-from adapters.port import BlockReader, Consistency, DiskFact, DiskSnapshot, Extent, Tracked, Untracked
+from adapters.port import (
+    BlockReader,
+    ConfigurationFile,
+    Consistency,
+    DiskFact,
+    DiskSnapshot,
+    Extent,
+    Tracked,
+    TransportChoice,
+    Untracked,
+)
 
 _CLOCK_GRAIN_NS = 20_000_000  # coarser than the kernel's file times
 
@@ -72,6 +82,7 @@ class ImageDisk:
 
     base_token: str | None = None
     tracking: Tracked | Untracked = Untracked("compare")
+    choice: TransportChoice | None = None
 
     def __init__(self, fact: DiskFact, image: Image, runtime_dir: Path, machine_key: str, label: str) -> None:
         self.fact = fact
@@ -133,6 +144,7 @@ class ImageSnapshot:
     """The disks of a machine; see the module's docstring for what holds."""
 
     consistency: Consistency = "crash"
+    configuration: Sequence[ConfigurationFile] = ()
 
     def __init__(self, label: str, fallback_cause: str | None) -> None:
         self.label = label

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from adapters.errors import SourceConflict, SourceInvalid
 from adapters.nbd import BASE_ALLOCATION, NbdClient
-from adapters.port import Consistency, DiskFact, Extent, Tracked, Untracked
+from adapters.port import ConfigurationFile, Consistency, DiskFact, Extent, Tracked, TransportChoice, Untracked
 from adapters.qemu import bases, parts
 from adapters.qemu.disks import GRANULARITY_BYTES, LiveDisk
 from adapters.qemu.guard import ScratchGuard
@@ -84,6 +84,8 @@ def _action(kind: str, **data: object) -> dict[str, object]:
 class QemuDisk:
     """One frozen disk."""
 
+    choice: TransportChoice | None = None
+
     def __init__(self, freeze: Freeze, place: Place, guard: ScratchGuard) -> None:
         self.fact = freeze.fact
         self.tracking = freeze.tracking
@@ -118,6 +120,8 @@ class QemuDisk:
 
 class QemuSnapshot:
     """All requested disks at one moment; holds the machine's QMP connection until it is released."""
+
+    configuration: Sequence[ConfigurationFile] = ()
 
     def __init__(
         self,

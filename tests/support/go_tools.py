@@ -25,6 +25,11 @@ def versitygw() -> Path:
     return _built("versitygw", ["install", VERSITYGW], REPOSITORY)
 
 
+def vcsim() -> Path:
+    """The vCenter simulator of the govmomi project behind a command of ours; see `vcsim/main.go`."""
+    return _built("vcsim", ["build", "-o", "{target}", "."], REPOSITORY / "tests" / "support" / "vcsim")
+
+
 def _built(name: str, arguments: list[str], folder: Path) -> Path:
     go = shutil.which("go")
     if go is None:

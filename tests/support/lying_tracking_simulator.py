@@ -31,6 +31,8 @@ class LyingDisk:
     base_token: str | None
     tracking: Tracked | Untracked
 
+    choice = None
+
     @property
     def fact(self) -> Any:
         return replace(self.inner.fact, tracking="bitmap")
@@ -51,6 +53,7 @@ class LyingSnapshot:
     label: str = field(init=False)
     consistency: str = field(init=False)
     fallback_cause: str | None = field(init=False)
+    configuration = ()
 
     def __post_init__(self) -> None:
         self.label, self.consistency = self.inner.label, self.inner.consistency
