@@ -22,6 +22,7 @@ from adapters.nbd.client import NbdClient
 
 _START_SECONDS = 20.0
 _END_SECONDS = 5.0
+_DYING_SECONDS = 0.3  # between a connection that broke and the end of the program that broke it
 _TAIL_BYTES = 4096
 
 
@@ -62,16 +63,20 @@ class NbdChild:
             )
 
     def connect(self, **options: Any) -> NbdClient:
-        """Connect as soon as the socket answers; `options` are NbdClient's. Raises ChildEnded."""
+        """Connect as soon as the socket is there; `options` are NbdClient's.
+
+        Raises ChildEnded, or what the program answered: it is asked once, since that may cost a log-in elsewhere.
+        """
         deadline = time.monotonic() + _START_SECONDS
         while True:
             ended = self._process is None or self._process.poll() is not None
             try:
                 return NbdClient(f"unix:{self.socket}", **options)
-            except (SourceNotFound, SourceUnavailable):
-                if ended:
+            except (SourceNotFound, SourceUnavailable) as error:
+                listening = error.code not in {"nbd-no-socket", "nbd-connect"}
+                if ended or (listening and self._ends(_DYING_SECONDS)):
                     raise ChildEnded(self.last_words()) from None
-                if time.monotonic() > deadline:
+                if listening or time.monotonic() > deadline:
                     raise
             time.sleep(0.005)
 
@@ -85,11 +90,16 @@ class NbdChild:
         """End the program and remove what it needed; twice is harmless."""
         if self._process is not None:
             self._process.terminate()
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
+            if not self._ends(_END_SECONDS):
                 self._process.kill()
                 self._process.wait()
         shutil.rmtree(self._socket_dir, ignore_errors=True)
         shutil.rmtree(self._run_dir, ignore_errors=True)
         self._owner.close()
+
+    def _ends(self, seconds: float) -> bool:
+        """Wait for the program's end for a moment."""
+        try:
+            return self._process is None or self._process.wait(seconds) is not None
+        except subprocess.TimeoutExpired:
+            return False
