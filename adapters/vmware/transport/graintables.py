@@ -63,13 +63,17 @@ class TableExtents:
 
 
 class TablesFirst:
-    """The tables stand before the grains: each grain is checked as it comes."""
+    """The tables stand before the grains, all of them: each grain is checked as it comes."""
 
     def __init__(self, header: SparseHeader, head: bytes) -> None:
         self._header = header
         self._head = head
         self._extents = TableExtents(header)
-        self._directory = unpack_table(self._cut(header.directory_at, header.directory_sectors), header.tables)
+        self._directories = [
+            unpack_table(self._cut(place, header.directory_sectors), header.tables)
+            for place in (header.directory_at, header.second_directory_at)
+            if place is not None
+        ]
         self._missing: dict[int, dict[int, int]] = {}
 
     def grain(self, number: int, place: int) -> Iterator[Extent]:
@@ -111,12 +115,14 @@ class TablesFirst:
         return self._missing[table]
 
     def _named(self, table: int) -> dict[int, int]:
-        place = self._directory[table]
-        return named_grains(self._cut(place, self._header.table_sectors), self._header) if place else {}
+        first, *others = (self._cut(directory[table], self._header.table_sectors) for directory in self._directories)
+        if any(other != first for other in others):
+            raise corrupt("its two copies of a grain table differ")
+        return named_grains(first, self._header)
 
     def _cut(self, place: int, sectors: int) -> bytes:
         data = self._head[place * SECTOR : (place + sectors) * SECTOR]
-        if len(data) < sectors * SECTOR:
+        if not place or len(data) < sectors * SECTOR:
             raise corrupt("its grain directory or a grain table is outside of its head")
         return data
 

@@ -16,6 +16,7 @@ AT_END = 0xFFFFFFFFFFFFFFFF
 """The place of a grain directory that comes at the end of the stream."""
 
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
+_REDUNDANT = 0x2
 _COMPRESSED_WITH_MARKERS = 0x30000
 _ZERO_ENTRIES = 0x4
 _DEFLATE = 1
@@ -26,12 +27,17 @@ _MAX_GRAIN = 2048
 
 @dataclass(frozen=True, slots=True)
 class SparseHeader:
-    """Sizes and places in sectors. `zero_entries`: a table's entry of 1 says that its grain is zero."""
+    """Sizes and places in sectors.
+
+    `second_directory_at` is None without a second copy of the tables. `zero_entries`: an entry of 1 says that its
+    grain is zero.
+    """
 
     capacity: int
     grain: int
     table_entries: int
     directory_at: int
+    second_directory_at: int | None
     overhead: int
     zero_entries: bool
 
@@ -53,9 +59,22 @@ class SparseHeader:
 
 def parse_header(sector: bytes) -> SparseHeader:
     """Parse a header or footer. Raises SourceCorrupt."""
-    (magic, version, flags, capacity, grain, _, _, entries, _, directory_at, overhead, _, newlines, algorithm) = (
-        _HEADER.unpack_from(sector)
-    )
+    (
+        magic,
+        version,
+        flags,
+        capacity,
+        grain,
+        _,
+        _,
+        entries,
+        second_at,
+        directory_at,
+        overhead,
+        _,
+        newlines,
+        algorithm,
+    ) = _HEADER.unpack_from(sector)
     if magic != b"KDMV" or newlines != b"\n \r\n":
         raise corrupt("its header has not the format's marks")
     if not 1 <= version <= 3 or flags & _COMPRESSED_WITH_MARKERS != _COMPRESSED_WITH_MARKERS or algorithm != _DEFLATE:
@@ -64,7 +83,15 @@ def parse_header(sector: bytes) -> SparseHeader:
         raise corrupt("its sizes are impossible")
     if not 8 <= grain <= _MAX_GRAIN or grain & (grain - 1) or not 128 <= entries <= 4096 or entries & (entries - 1):
         raise corrupt("its grains or grain tables have an impossible size")
-    return SparseHeader(capacity, grain, entries, directory_at, overhead, bool(flags & _ZERO_ENTRIES))
+    return SparseHeader(
+        capacity=capacity,
+        grain=grain,
+        table_entries=entries,
+        directory_at=directory_at,
+        second_directory_at=second_at if flags & _REDUNDANT else None,
+        overhead=overhead,
+        zero_entries=bool(flags & _ZERO_ENTRIES),
+    )
 
 
 def corrupt(why: str) -> SourceCorrupt:
