@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from adapters.vmware.session import Session, Timing
+from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import Vcsim, running_vcsim
+from tests.support.vsphere.client import Client, client
+from tests.support.vsphere.simulator import VsphereSimulator
 
 MakeSession = Callable[..., Session]
 
@@ -46,3 +51,19 @@ def session_of() -> Iterator[MakeSession]:
             return session
 
         yield make
+
+
+@pytest.fixture
+def vsphere() -> Iterator[VsphereSimulator]:
+    """Our vSphere simulator with disks that a QEMU writes; its directory has a short path, for the sake of sockets."""
+    if MISSING_TOOLS:
+        pytest.skip(f"needs {', '.join(MISSING_TOOLS)}")
+    with tempfile.TemporaryDirectory(prefix="hf-") as directory, VsphereSimulator(Path(directory)) as running:
+        yield running
+
+
+@pytest.fixture
+def plain(vsphere: VsphereSimulator) -> Iterator[Client]:
+    """A plain pyvmomi client, logged in at our simulator."""
+    with client(vsphere.host, vsphere.port, vsphere.ca_file, vsphere.user, vsphere.password) as made:
+        yield made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,5 +15,5 @@ class TestSimulator(OnlineSuite):
     """A machine with one disk; transports are those that need nothing but the server."""
 
     @pytest.fixture
-    def harness(self, vsphere: VsphereSimulator, tmp_path: Path) -> Iterator[VsphereHarness]:
-        yield VsphereHarness(vsphere, tmp_path / "run")
+    def harness(self, vsphere: VsphereSimulator, tmp_path: Path) -> VsphereHarness:
+        return VsphereHarness(vsphere, tmp_path / "run")
