@@ -120,3 +120,9 @@ class SearchIndex(Managed):
             if call["vmSearch"] and getattr(config, name) == call["uuid"]:
                 return entry.ref
         return None
+
+    @soap("FindAllByUuid")
+    def find_all_by_uuid(self, call: Call) -> list[vim.VirtualMachine]:
+        """Find all machines of a BIOS or an instance UUID."""
+        found = self.find_by_uuid(call)
+        return [] if found is None else [found]
