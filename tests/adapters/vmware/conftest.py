@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from adapters.secret import Secret
 from adapters.vmware.session import Session, Timing
+from adapters.vmware.settings import VmwareSettings
+from adapters.vmware.snapshots import Patience
+from adapters.vmware.source import VmwareSource
+from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import Vcsim, running_vcsim
+from tests.support.vsphere import VsphereSimulator
+from tests.support.vsphere.building import MachineSpec
 
 MakeSession = Callable[..., Session]
+MakeSource = Callable[..., VmwareSource]
+StartVsphere = Callable[..., VsphereSimulator]
 
 
 @pytest.fixture(scope="module")
@@ -44,5 +55,49 @@ def session_of() -> Iterator[MakeSession]:
             session = Session(vcsim.settings(**others), timing)
             stack.callback(session.close)
             return session
+
+        yield make
+
+
+@pytest.fixture
+def start_vsphere() -> Iterator[StartVsphere]:
+    """Start our vSphere simulator with the given machines."""
+    if MISSING_TOOLS:
+        pytest.skip(f"needs {', '.join(MISSING_TOOLS)}")
+    with ExitStack() as stack:
+
+        def start(*machines: MachineSpec) -> VsphereSimulator:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hf-")))
+            return stack.enter_context(VsphereSimulator(directory, machines))
+
+        yield start
+
+
+@pytest.fixture
+def source_of(tmp_path: Path) -> Iterator[MakeSource]:
+    """Make sources on a simulator that are closed at the end of the test, and never sleep."""
+    with ExitStack() as stack:
+
+        def make(
+            vsphere: VsphereSimulator,
+            timing: Timing | None = None,
+            patience: Patience | None = None,
+            **others: object,
+        ) -> VmwareSource:
+            settings = VmwareSettings(
+                **{
+                    "host": vsphere.host,
+                    "user": vsphere.user,
+                    "password": Secret(lambda: vsphere.password),
+                    "port": vsphere.port,
+                    "fingerprint": vsphere.fingerprint,
+                }
+                | others
+            )
+            source = VmwareSource(
+                "vc", settings, tmp_path / "run", timing=timing, patience=patience, sleep=lambda _: None
+            )
+            stack.callback(source.close)
+            return source
 
         yield make
