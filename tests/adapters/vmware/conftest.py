@@ -10,14 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from adapters.secret import Secret
 from adapters.vmware.session import Session, Timing
+from adapters.vmware.settings import VmwareSettings
+from adapters.vmware.snapshots import Patience
+from adapters.vmware.source import VmwareSource
 from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import Vcsim, running_vcsim
+from tests.support.vsphere.building import MachineSpec
 from tests.support.vsphere.client import Client, client
-from tests.support.vsphere.simulator import VsphereSimulator
+from tests.support.vsphere.simulator import DEFAULT_MACHINES, VsphereSimulator
 
 MakeSession = Callable[..., Session]
+MakeSource = Callable[..., VmwareSource]
+StartVsphere = Callable[..., VsphereSimulator]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +61,53 @@ def session_of() -> Iterator[MakeSession]:
 
 
 @pytest.fixture
-def vsphere() -> Iterator[VsphereSimulator]:
-    """Our vSphere simulator with disks that a QEMU writes; its directory has a short path, for the sake of sockets."""
+def start_vsphere() -> Iterator[StartVsphere]:
+    """Start our vSphere simulator with the given machines."""
     if MISSING_TOOLS:
         pytest.skip(f"needs {', '.join(MISSING_TOOLS)}")
-    with tempfile.TemporaryDirectory(prefix="hf-") as directory, VsphereSimulator(Path(directory)) as running:
-        yield running
+    with ExitStack() as stack:
+
+        def start(*machines: MachineSpec) -> VsphereSimulator:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hf-")))
+            return stack.enter_context(VsphereSimulator(directory, machines))
+
+        yield start
+
+
+@pytest.fixture
+def source_of(tmp_path: Path) -> Iterator[MakeSource]:
+    """Make sources on a simulator that are closed at the end of the test, and never sleep."""
+    with ExitStack() as stack:
+
+        def make(
+            vsphere: VsphereSimulator,
+            timing: Timing | None = None,
+            patience: Patience | None = None,
+            **others: object,
+        ) -> VmwareSource:
+            settings = VmwareSettings(
+                **{
+                    "host": vsphere.host,
+                    "user": vsphere.user,
+                    "password": Secret(lambda: vsphere.password),
+                    "port": vsphere.port,
+                    "fingerprint": vsphere.fingerprint,
+                }
+                | others
+            )
+            source = VmwareSource(
+                "vc", settings, tmp_path / "run", timing=timing, patience=patience, sleep=lambda _: None
+            )
+            stack.callback(source.close)
+            return source
+
+        yield make
+
+
+@pytest.fixture
+def vsphere(start_vsphere: StartVsphere) -> VsphereSimulator:
+    """Our vSphere simulator with its usual machines."""
+    return start_vsphere(*DEFAULT_MACHINES)
 
 
 @pytest.fixture
