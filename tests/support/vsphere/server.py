@@ -211,7 +211,8 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(HTTPStatus.UNAUTHORIZED)
             places[place]()
         except Refused as refusal:
-            self.close_connection = self.command == "PUT"  # its body was not read
+            for _ in self.body():
+                pass  # a client that is still sending would not see the answer
             self._send_plain(refusal.status, b"")
         except HungUp:
             self.close_connection = True
@@ -228,8 +229,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
