@@ -18,8 +18,9 @@ from adapters.vmware.source import VmwareSource
 from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import Vcsim, running_vcsim
-from tests.support.vsphere import VsphereSimulator
 from tests.support.vsphere.building import MachineSpec
+from tests.support.vsphere.client import Client, client
+from tests.support.vsphere.simulator import DEFAULT_MACHINES, VsphereSimulator
 
 MakeSession = Callable[..., Session]
 MakeSource = Callable[..., VmwareSource]
@@ -101,3 +102,16 @@ def source_of(tmp_path: Path) -> Iterator[MakeSource]:
             return source
 
         yield make
+
+
+@pytest.fixture
+def vsphere(start_vsphere: StartVsphere) -> VsphereSimulator:
+    """Our vSphere simulator with its usual machines."""
+    return start_vsphere(*DEFAULT_MACHINES)
+
+
+@pytest.fixture
+def plain(vsphere: VsphereSimulator) -> Iterator[Client]:
+    """A plain pyvmomi client, logged in at our simulator."""
+    with client(vsphere.host, vsphere.port, vsphere.ca_file, vsphere.user, vsphere.password) as made:
+        yield made

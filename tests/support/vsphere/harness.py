@@ -7,25 +7,29 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-from adapters.vmware.source import VmwareSource
 
 from adapters.errors import AdapterError
 from adapters.port import Snapshot
 from adapters.secret import Secret
 from adapters.vmware.settings import VmwareSettings
+from adapters.vmware.source import VmwareSource
 from tests.support.vsphere.simulator import VsphereSimulator
 
-FOREIGN = "before the upgrade"
+FOREIGN = "holdfast-looking, but somebody else's"
 MACHINE = "web"
 
 
 class VsphereHarness:
-    """The first disk of the simulator's machine `web`."""
+    """The first disk of the simulator's machine `web`.
+
+    With `same_uuid` a disk that replaces it says that it is the old one, as one does that was restored from outside.
+    """
 
     can_write_during_snapshot = True
 
-    def __init__(self, simulator: VsphereSimulator, runtime_dir: Path) -> None:
+    def __init__(self, simulator: VsphereSimulator, runtime_dir: Path, *, same_uuid: bool = False) -> None:
         self.simulator = simulator
+        self.same_uuid = same_uuid
         self.runtime_dir = runtime_dir
         self.machine_key = simulator.machine(MACHINE).set.instance_uuid
         self.write(1 << 20, b"something to begin with" * 5000)
@@ -59,8 +63,8 @@ class VsphereHarness:
         self.simulator.grow(MACHINE, 0, size_bytes)
 
     def replace_disk(self) -> None:
-        """Put a disk of the same uuid, file name and size in the slot, as a restore does that is not ours."""
-        self.simulator.replace_disk(MACHINE, 0, same_uuid=True)
+        """Put a disk of the same file name and size in the slot."""
+        self.simulator.replace_disk(MACHINE, 0, same_uuid=self.same_uuid)
         self.write(2 << 20, b"another disk" * 1000)
 
     def content(self) -> bytes:

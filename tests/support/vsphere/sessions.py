@@ -16,7 +16,7 @@ from pyVmomi.VmomiSupport import ManagedObject
 from tests.support.vsphere.managed import Call, Managed, World, prop, soap
 
 OPEN_CALLS = frozenset({"RetrieveServiceContent", "Login", "RetrieveProperties", "RetrievePropertiesEx"})
-"""What may be called without being logged in; properties are then told as missing, with NotAuthenticated for a reason."""
+"""What may be called without being logged in; properties are then missing, and NotAuthenticated is why."""
 
 
 @dataclass(eq=False)
