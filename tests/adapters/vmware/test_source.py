@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
-from adapters.port import BlockReader, TransportChoice
+from adapters.port import BlockReader, MachineFact, TransportChoice
 from adapters.vmware.source import VmwareSource
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.opening import open_reader as open_by_choice
@@ -139,6 +139,26 @@ def test_many_jobs_keep_the_hosts_limit(start_vsphere: StartVsphere, source_of: 
         assert list(pool.map(job, [spec.name for spec in machines])) == [2 * 16 * 4096] * 6
     assert 1 <= opened.most <= 2
     assert not any(opened.now.values())
+
+
+def test_fifty_machines_at_once(tmp_path: Path) -> None:
+    """Fifty jobs with sessions of their own against the third party's simulator: each gets and gives its snapshot."""
+    with running_vcsim(tmp_path, "-vm", "25") as busy:
+
+        def job(machine: MachineFact) -> bool:
+            source = VmwareSource("vc", busy.settings(), tmp_path / "run")
+            snapshot = source.snapshot(machine, request(machine))
+            snapshot.confirm()
+            snapshot.release(committed=True)
+            clean = source.reconcile(machine, {}) == []
+            source.close()
+            return clean
+
+        listing = VmwareSource("vc", busy.settings(), tmp_path / "run")
+        machines = listing.inventory()
+        listing.close()
+        with ThreadPoolExecutor(50) as pool:
+            assert list(pool.map(job, machines)) == [True] * 50
 
 
 # --- machines that are not as they should be ---
