@@ -34,7 +34,7 @@ from adapters.vmware.places import Stores, disk_facts, flat_path, split_file
 from adapters.vmware.properties import read_object
 from adapters.vmware.querying import allocated_areas, changed_since_base
 from adapters.vmware.reading import SharedReader
-from adapters.vmware.session import Session
+from adapters.vmware.session import Session, UnansweredCall
 from adapters.vmware.snapshot import Taken, VmwareDisk, VmwareSnapshot
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
@@ -246,7 +246,7 @@ class Freezing:
             path=path,
             flat_path=flat,
             size_bytes=disk.fact.size_bytes,
-            export_lease=lambda: session.read("No lease on the snapshot was given", entity.ExportSnapshot),
+            export_lease=lambda: _lease(session, entity),
             runtime_dir=self._tools.runtime_dir,
             vddk_dir=settings.vddk_dir,
             export_key=disk.export_key,
@@ -258,6 +258,13 @@ class Freezing:
         places = connections_to(f"{self._session.host}/{self._machine.host or self._machine.moref}", 0)
         places.limit(self._session.settings.connections_per_host)
         return places
+
+
+def _lease(session: Session, snapshot: vim.vm.Snapshot) -> vim.HttpNfcLease:
+    try:
+        return session.effect("No lease on the snapshot was given", snapshot.ExportSnapshot)
+    except UnansweredCall as unanswered:
+        raise unanswered.error from None  # a lease that nobody renews ends by itself
 
 
 class _Placed:
