@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from adapters.secret import Secret
+from adapters.vmware.freezing import OpenReader
 from adapters.vmware.session import Session, Timing
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.snapshots import Patience
 from adapters.vmware.source import VmwareSource
+from adapters.vmware.transport.opening import open_reader as open_by_choice
 from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import Vcsim, running_vcsim
@@ -83,6 +85,7 @@ def source_of(tmp_path: Path) -> Iterator[MakeSource]:
             vsphere: VsphereSimulator,
             timing: Timing | None = None,
             patience: Patience | None = None,
+            open_reader: OpenReader = open_by_choice,
             **others: object,
         ) -> VmwareSource:
             settings = VmwareSettings(
@@ -96,7 +99,13 @@ def source_of(tmp_path: Path) -> Iterator[MakeSource]:
                 | others
             )
             source = VmwareSource(
-                "vc", settings, tmp_path / "run", timing=timing, patience=patience, sleep=lambda _: None
+                "vc",
+                settings,
+                tmp_path / "run",
+                timing=timing,
+                patience=patience,
+                sleep=lambda _: None,
+                open_reader=open_reader,
             )
             stack.callback(source.close)
             return source
