@@ -42,7 +42,7 @@ class Disk:
     """A virtual disk at one moment. `chain` are its files from the one written now to the root, `[datastore] path`.
 
     `rdm` is the compatibility mode of a raw device mapping. `key_id` names the key of an encrypted disk; keys
-    themselves never reach us.
+    themselves never reach us. `export_key` is what the server calls the disk in a lease.
     """
 
     fact: DiskFact
@@ -55,6 +55,7 @@ class Disk:
     controller: str
     rdm: str | None
     key_id: str | None
+    export_key: str | None = None
 
     @property
     def file(self) -> str:
@@ -99,6 +100,7 @@ def _disk(device: Any, by_key: Mapping[int, Any], *, alone: bool, template: bool
         controller=next((name for kind, name in _CONTROLLERS if isinstance(controller, kind)), "unknown"),
         rdm=getattr(backing, "compatibilityMode", None),
         key_id=_key_id(backing),
+        export_key=_export_key(device, controller),
     )
 
 
@@ -123,6 +125,12 @@ def _chain(backing: Any) -> tuple[str, ...]:
 def _key_id(backing: Any) -> str | None:
     key = getattr(backing, "keyId", None)
     return key.keyId if key is not None else None
+
+
+def _export_key(device: Any, controller: Any) -> str | None:
+    if controller is None or device.unitNumber is None:
+        return None
+    return f"{type(controller).__name__.rpartition('.')[2]}{controller.busNumber}:{device.unitNumber}"
 
 
 def _moref(entity: Any) -> str | None:

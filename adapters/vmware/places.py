@@ -56,6 +56,11 @@ class Stores:
             )
         return self._known[moref]
 
+    def free_bytes(self, moref: str) -> int | None:
+        """How much room a datastore has now; None when it does not tell."""
+        entity = self._session.bound(vim.Datastore, moref)
+        return read_object(self._session, entity, ["summary.freeSpace"]).get("summary.freeSpace")
+
     def _datacenter(self, entity: Any) -> str:
         """The inventory path of the datacenter above `entity`, without the root folder; empty if there is none."""
         names: list[str] = []
@@ -91,9 +96,7 @@ def flat_path(disk: Disk, layout: Any) -> str | None:
     return path.removesuffix(".vmdk") + "-flat.vmdk"
 
 
-def disk_facts(
-    session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool, incremental: bool
-) -> DiskFacts:
+def disk_facts(session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool) -> DiskFacts:
     """What the choice of a transport is made from."""
     return DiskFacts(
         label=disk.fact.label,
@@ -103,7 +106,6 @@ def disk_facts(
         luns=store.luns,
         flat=flat,
         encrypted=encrypted or disk.key_id is not None,
-        incremental=incremental,
     )
 
 

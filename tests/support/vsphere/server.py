@@ -61,10 +61,11 @@ class Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, in its thread."""
         with suppress(OSError):  # a client that does not like our certificate, or goes away
-            request.settimeout(None)
-            with self.context.wrap_socket(request, server_side=True) as secured:
+            secured = self.context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            with secured:
                 self.connections.opened(secured)
                 try:
+                    secured.do_handshake()
                     super().finish_request(secured, client_address)
                 finally:
                     self.connections.closed(secured)
@@ -73,11 +74,12 @@ class Server(ThreadingHTTPServer):
         """Leave it to `broken`."""
 
     def close(self) -> None:
-        """Cut every connection and end all threads."""
+        """Cut every connection and end all threads, those included that wait for something."""
         self.closing.set()
+        self.sessions.expire()
         self.world.touch()
-        self.connections.break_all()
         self.shutdown()
+        self.connections.break_all()
         self.server_close()
 
 
@@ -163,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         call = Call(request.name, self.session, request.arguments)
         with self.world.lock:
             self._hinder(request.name)
-            if request.name not in OPEN_CALLS and not _is_about_the_service(request):
+            if request.name not in OPEN_CALLS and not _reads_content(request):
                 self.session.check()
             self.session.calls += 1
             assert request.this is not None
@@ -209,7 +211,8 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(HTTPStatus.UNAUTHORIZED)
             places[place]()
         except Refused as refusal:
-            self.close_connection = self.command == "PUT"  # its body was not read
+            for _ in self.body():
+                pass  # a client that is still sending would not see the answer
             self._send_plain(refusal.status, b"")
         except HungUp:
             self.close_connection = True
@@ -226,8 +229,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -240,9 +241,9 @@ class Handler(BaseHTTPRequestHandler):
 PROPERTY_COLLECTOR = "propertyCollector"
 
 
-def _is_about_the_service(request: soap.Request) -> bool:
-    """Whether a call reads what anybody may know: pyvmomi and others read `content` before they log in."""
-    return isinstance(request.this, ManagedObject) and request.this._moId == "ServiceInstance"
+def _reads_content(request: soap.Request) -> bool:
+    """Whether a call reads `content` of the ServiceInstance, which pyvmomi does before the login."""
+    return request.name == soap.FETCH and request.arguments.get("prop") == "content"
 
 
 def _answer(target: Managed, call: Call, version: str) -> bytes:
