@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "silent":
             server.over.wait(60)
         if fault in {"silent", "reset"}:
-            self._hang_up()
+            self.close_connection = True
         elif fault.isdigit():
             self._answer(int(fault), {}, b"no")
         elif self.headers.get("Cookie") != f"vmware_soap_session={server.cookie}":
@@ -144,9 +144,4 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(body[: len(body) // 2] if fault in {"short", "cut"} else body)
         if fault in {"short", "cut", "no-length"}:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        if isinstance(self.connection, ssl.SSLSocket):
-            self.wfile.flush()
+            self.close_connection = True
