@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 from pyVmomi.SoapAdapter import SoapStubAdapter
 from pyVmomi.VmomiSupport import versionMap
 
@@ -127,7 +127,7 @@ class Session:
         try:
             if content is not None and content.sessionManager is not None:
                 content.sessionManager.Logout()
-        except (*UNANSWERED, vim.fault.NotAuthenticated):
+        except (*UNANSWERED, vmodl.MethodFault):
             pass  # the session ends by itself
         finally:
             stub.DropConnections()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
 from adapters.port import BlockReader, MachineFact, TransportChoice
 from adapters.vmware.source import VmwareSource
 from adapters.vmware.transport.access import DiskAccess
@@ -217,6 +217,22 @@ def test_a_machine_that_is_gone_is_not_found(start_vsphere: StartVsphere, source
         with pytest.raises(SourceNotFound) as caught:
             attempt()
         assert caught.value.code == "machine-missing"
+
+
+def test_two_machines_with_one_uuid_are_told(start_vsphere: StartVsphere, source_of: MakeSource) -> None:
+    """A machine that was copied by hand is not taken for its original, nor the other way round."""
+    vsphere = start_vsphere(MachineSpec("original"), MachineSpec("copy"), MachineSpec("other"))
+    vsphere.machine("copy").set.instance_uuid = vsphere.machine("original").set.instance_uuid
+    source = source_of(vsphere)
+    machines = source.inventory()
+    assert len({machine.key for machine in machines}) == len(machines) == 2
+    doubled = next(machine for machine in machines if machine.name != "other")
+    reasons = [disk.exclusion.reason for disk in doubled.disks if disk.exclusion]
+    assert len(reasons) == len(doubled.disks)
+    assert "instanceUuid" in reasons[0]
+    with pytest.raises(SourceConflict) as caught:
+        source.snapshot(doubled, request(doubled))
+    assert caught.value.code == "machine-ambiguous"
 
 
 def test_a_changed_certificate_stops_the_release(start_vsphere: StartVsphere, source_of: MakeSource) -> None:
