@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pyVmomi import vim
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.secret import Secret
+from adapters.vmware.faults import connection_error
 from adapters.vmware.session import Session, Timing, UnansweredCall, newest_known
 from tests.adapters.vmware.conftest import MakeSession
 from tests.support.certificates import Authority
@@ -265,3 +267,20 @@ def test_a_session_is_kept_alive(behind: Vcsim, proxy: SoapProxy, session_of: Ma
 def test_the_newest_common_version_is_spoken(server: str, spoken: str) -> None:
     """Never a version that the server does not know."""
     assert newest_known(server) == spoken
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (HTTPException("503 Service Unavailable"), "server-refused"),
+        (RemoteDisconnected("closed"), "not-vsphere"),
+        (TimeoutError(), "server-silent"),
+        (ConnectionRefusedError("refused"), "server-unreachable"),
+        (ssl.SSLError(1, "wrong version"), "tls-failed"),
+    ],
+)
+def test_what_is_not_an_answer_has_a_code(error: Exception, code: str) -> None:
+    """Each way in which an answer can fail to come is told apart, and names the server."""
+    translated = connection_error(error, "vc.example:443")
+    assert translated.code == code
+    assert "vc.example:443" in str(translated)
