@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,9 +39,8 @@ class FolderServer(ThreadingHTTPServer):
         self.faults: deque[str] = deque()
         self.cookie = "the-session"
         self.requests: list[tuple[str, str | None]] = []
-        self.accepted = self.open = self.most_open = 0
+        self.accepted = 0
         self.over = Event()
-        self._counting = Lock()
         self._thread = Thread(target=self.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -72,17 +71,8 @@ class FolderServer(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Count the connection; TLS begins in its own thread."""
         sock, address = super().get_request()
-        with self._counting:
-            self.accepted += 1
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
+        self.accepted += 1
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
-
-    def shutdown_request(self, request: Any) -> None:
-        """Count the connection's end."""
-        super().shutdown_request(request)
-        with self._counting:
-            self.open -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that go away are part of the tests."""

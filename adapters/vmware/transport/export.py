@@ -22,7 +22,7 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUna
 from adapters.port import Extent
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.lease import DiskUrl, Lease
-from adapters.vmware.transport.limits import connections_to
+from adapters.vmware.transport.limits import DISK_TURN_SECONDS, connections_to
 from adapters.vmware.transport.spool import Spool
 from adapters.vmware.transport.streamoptimized import decode
 from adapters.vmware.trust import CertificateChanged, tls_error
@@ -60,7 +60,7 @@ class ExportReader:
             started.callback(self._lease.end, complete=False)
             self._url = self._lease.disk(access.host, access.export_key)
             self._places = connections_to(access.place, access.port)
-            self._places.take(None)
+            self._places.take(None, DISK_TURN_SECONDS)
             started.pop_all()
         self._thread = Thread(target=self._download, name="nfc-export", daemon=True)
         self._thread.start()

@@ -15,7 +15,10 @@ from adapters.errors import SourceLimit
 
 DEFAULT_CAP = 8
 TURN_SECONDS = 600.0
-"""How long a reader waits for a place: others may be in the middle of a disk."""
+"""How long a request waits for a place."""
+
+DISK_TURN_SECONDS = 3600.0
+"""How long a disk waits that will hold its place until it is read: others may be in the middle of theirs."""
 
 
 class HostConnections:

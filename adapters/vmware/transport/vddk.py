@@ -15,11 +15,12 @@ from adapters.nbd.child import ChildEnded, NbdChild, as_descriptor
 from adapters.nbd.client import NbdClient
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.childreader import ChildReader
-from adapters.vmware.transport.limits import HostConnections, connections_to
+from adapters.vmware.transport.limits import DISK_TURN_SECONDS, HostConnections, connections_to
 from adapters.vmware.transport.nbdkit import NO_NBDKIT, absent, environment, refusal, reported_transport, text
 
 RUN_PREFIX = "nbdkit-"
 
+_OVER_THE_NETWORK = frozenset({"nbdssl", "nbd"})
 _ANSWER_SECONDS = 300.0
 _IN_FLIGHT = 4  # of 1 MiB each: a host's NFC service has little memory for a connection
 
@@ -47,13 +48,15 @@ def vddk_arguments(access: DiskAccess, transports: Sequence[str], password_fd: i
 def open_vddk(access: DiskAccess, kind: str, places: HostConnections | None = None) -> ChildReader:
     """Open one disk behind a nbdkit of our own; the reader's `transport` is what VDDK says it took.
 
-    The reader holds one of the host's places. Raises SourceUnavailable (`vddk-missing`, `vddk-open`), SourceDenied.
+    A reader over the network holds one of the host's places. Raises SourceUnavailable (`vddk-missing`, `vddk-open`) and
+    SourceDenied.
     """
     places = places or connections_to(access.place, access.port)
     held = ExitStack()
     with ExitStack() as opening:
-        places.take(None)
-        opening.callback(places.leave)
+        if kind in _OVER_THE_NETWORK:
+            places.take(None, DISK_TURN_SECONDS)
+            opening.callback(places.leave)
         about = {"machine": access.vm_moref, "host": access.host, "label": access.name}
         child = NbdChild(access.runtime_dir, RUN_PREFIX, about)
         opening.callback(child.close)

@@ -20,9 +20,13 @@ from adapters.errors import (
     SourceUnavailable,
 )
 from adapters.port import Extent
+from adapters.secret import Secret
+from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.transport.folder import FolderReader, folder_target
 from adapters.vmware.transport.limits import HostConnections
 from adapters.vmware.transport.ranges import TRIES
+from adapters.vmware.trust import trust_context
+from tests.support.certificates import fingerprint
 from tests.support.folder_server import FolderServer
 
 TARGET = "/folder/web%2001/web%2001-flat.vmdk?dcPath=lab%2FDC%200&dsName=ds%201"
@@ -86,7 +90,8 @@ def test_ranges_are_read_over_one_connection(server: FolderServer, open_folder: 
 
 def test_threads_read_in_parallel_within_the_limit(server: FolderServer, open_folder: Open) -> None:
     """Sixteen threads on two readers get the right bytes over no more connections than the host is allowed."""
-    readers = [open_folder(), open_folder()]
+    trust = server.trust()
+    readers = [open_folder(trust=trust), open_folder(trust=trust)]
 
     def check(number: int) -> None:
         offset = number * 1700
@@ -94,7 +99,7 @@ def test_threads_read_in_parallel_within_the_limit(server: FolderServer, open_fo
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(check, range(160)))
-    assert server.most_open <= 2
+    assert server.accepted <= 2
 
 
 @pytest.mark.parametrize("fault", ["reset", "short", "503", "silent", "trickle"])
@@ -187,6 +192,21 @@ def test_another_certificate_is_refused(server: FolderServer, open_folder: Open)
     assert refused.value.code == "certificate-untrusted"
     assert server.accepted == 1
     assert not server.requests
+
+
+def test_a_changed_certificate_is_refused(server: FolderServer, open_folder: Open) -> None:
+    """A certificate that is not the pinned one gets no request; the pinned one is read from."""
+    certificate = server.authority.folder / "server-cert.pem"
+    pins = {"right": fingerprint(certificate), "wrong": "00" * 32}
+    settings = {
+        name: VmwareSettings("localhost", "backup", Secret(lambda: ""), fingerprint=pin) for name, pin in pins.items()
+    }
+    assert read(open_folder(trust=trust_context(settings["right"])), 0, 10) == CONTENT[:10]
+    asked = len(server.requests)
+    with pytest.raises(SourceDenied) as refused:
+        open_folder(trust=trust_context(settings["wrong"]))
+    assert refused.value.code == "certificate-changed"
+    assert len(server.requests) == asked
 
 
 def test_reads_outside_and_after_the_end_are_refused(open_folder: Open, server: FolderServer) -> None:
