@@ -198,7 +198,7 @@ class VsphereSimulator:
             entry.disks.remove(made)
             entry.disks.insert(disk_index, old.holding(made.disk))
             if same_uuid:
-                made.disk.uuid = old.disk.uuid
+                made.disk.take_uuid(old.disk.uuid)
             entry.write_files()
 
     def storage_vmotion(self, machine: str, folder: str) -> None:
