@@ -69,8 +69,8 @@ class Session:
     @property
     def thumbprint_sha1(self) -> str:
         """The server's certificate as VDDK wants to be told it."""
-        leaf = self.context.leaf if self.content is not None else None
-        return thumbprint_sha1(leaf or b"")
+        _ = self.content
+        return thumbprint_sha1(self.context.leaves[self.settings.host.strip("[]")])
 
     def cookie(self) -> str:
         """The value of `vmware_soap_session`; another one after a new login."""
