@@ -131,7 +131,7 @@ def test_a_stopped_machine_s_disk_is_overwritten_in_place(vsphere: VsphereSimula
 
 
 def test_a_machine_goes_and_comes_back(vsphere: VsphereSimulator, plain: Client) -> None:
-    """Unregistered, a machine leaves its files, and can be registered with the same disks; destroyed, it leaves none."""
+    """Unregistered, a machine leaves its files and can be registered with the same disks; destroyed, it leaves none."""
     vsphere.write("db", 1, 0, b"kept")
     machine = plain.machine("db")
     plain.wait(machine.PowerOffVM_Task())
