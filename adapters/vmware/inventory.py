@@ -7,13 +7,13 @@ does not tell of a machine, such as one whose host is down, stays None here and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyVmomi import vim
 
 from adapters.errors import SourceConflict, SourceInvalid, SourceNotFound, SourceUnavailable
-from adapters.port import MachineFact
+from adapters.port import Exclusion, MachineFact
 from adapters.vmware.disks import Disk, disks_of
 from adapters.vmware.properties import Found, read_all, read_objects
 from adapters.vmware.session import Session
@@ -77,9 +77,24 @@ class Machine:
 
 
 def list_machines(session: Session) -> list[Machine]:
-    """List all machines that have a name for us, sorted by it."""
-    found = (_machine(item) for item in read_all(session, vim.VirtualMachine, _LISTED))
-    return sorted((machine for machine in found if machine is not None), key=lambda machine: machine.key)
+    """List all machines that have a key, sorted by it; of several with one key the first, with all disks excluded."""
+    by_key: dict[str, list[Machine]] = {}
+    for item in read_all(session, vim.VirtualMachine, _LISTED):
+        if (machine := _machine(item)) is not None:
+            by_key.setdefault(machine.key, []).append(machine)
+    return [_only(sorted(by_key[key], key=lambda machine: machine.moref)) for key in sorted(by_key)]
+
+
+def _only(machines: Sequence[Machine]) -> Machine:
+    first, *others = machines
+    if not others:
+        return first
+    exclusion = Exclusion(
+        f"{', '.join(other.name for other in others)} has the same instanceUuid",
+        "Give one of them another instanceUuid: it was copied by hand.",
+    )
+    disks = tuple(replace(disk, fact=replace(disk.fact, exclusion=exclusion)) for disk in first.disks or ())
+    return replace(first, disks=disks)
 
 
 def look_at(session: Session, moref: str) -> Machine:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 from pyVmomi.SoapAdapter import SoapStubAdapter
 from pyVmomi.VmomiSupport import versionMap
 
@@ -69,8 +69,8 @@ class Session:
     @property
     def thumbprint_sha1(self) -> str:
         """The server's certificate as VDDK wants to be told it."""
-        leaf = self.context.leaf if self.content is not None else None
-        return thumbprint_sha1(leaf or b"")
+        _ = self.content
+        return thumbprint_sha1(self.context.leaves[self.settings.host.strip("[]")])
 
     def cookie(self) -> str:
         """The value of `vmware_soap_session`; another one after a new login."""
@@ -127,7 +127,7 @@ class Session:
         try:
             if content is not None and content.sessionManager is not None:
                 content.sessionManager.Logout()
-        except (*UNANSWERED, vim.fault.NotAuthenticated):
+        except (*UNANSWERED, vmodl.MethodFault):
             pass  # the session ends by itself
         finally:
             stub.DropConnections()

@@ -26,21 +26,21 @@ class CertificateChanged(ssl.SSLError):
 class TrustContext(ssl.SSLContext):
     """Trusts exactly what the settings say, in each connection made through `wrap_socket`.
 
-    `leaf` is the server's certificate (DER) as the last connection showed it, None before the first one.
+    `leaves` are the certificates (DER) that connections showed last, by the name of the server.
     """
 
-    pin: str | None = None
-    leaf: bytes | None = None
+    pin: str | None
+    leaves: dict[str, bytes]
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """Connect as the base class does, then compare the certificate. Raises CertificateChanged."""
         wrapped = super().wrap_socket(*args, **kwargs)
-        leaf = wrapped.getpeercert(binary_form=True)
-        found = hashlib.sha256(leaf or b"").hexdigest().upper()
+        leaf = wrapped.getpeercert(binary_form=True) or b""
+        found = hashlib.sha256(leaf).hexdigest().upper()
         if self.pin is not None and not hmac.compare_digest(found, self.pin):
             wrapped.close()
             raise CertificateChanged(found)
-        self.leaf = leaf
+        self.leaves[str(wrapped.server_hostname or "").strip("[]")] = leaf
         return wrapped
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
@@ -52,6 +52,7 @@ def trust_context(settings: VmwareSettings) -> TrustContext:
     """Build the context that `settings` ask for. Raises SourceInvalid for a CA file that cannot be read."""
     context = TrustContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.pin, context.leaves = None, {}
     if settings.fingerprint is not None or settings.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -51,7 +51,7 @@ def open_vddk(access: DiskAccess, kind: str, places: HostConnections | None = No
     A reader over the network holds one of the host's places. Raises SourceUnavailable (`vddk-missing`, `vddk-open`) and
     SourceDenied.
     """
-    places = places or connections_to(access.host, access.port)
+    places = places or connections_to(access.place, access.port)
     held = ExitStack()
     with ExitStack() as opening:
         if kind in _OVER_THE_NETWORK:

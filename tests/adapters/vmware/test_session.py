@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from pyVmomi import vim
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.secret import Secret
+from adapters.vmware.faults import connection_error
 from adapters.vmware.session import Session, Timing, UnansweredCall, newest_known
 from tests.adapters.vmware.conftest import MakeSession
 from tests.support.certificates import Authority
@@ -35,7 +39,9 @@ def test_a_pinned_certificate_is_enough(vcsim: Vcsim, session_of: MakeSession) -
     """A self-signed server is trusted by its SHA-256; transports get the SHA-1 and the session's cookie."""
     session = session_of(vcsim)
     assert session.content.about.productLineId == "vpx"
-    assert len(session.thumbprint_sha1.split(":")) == 20
+    der = ssl.PEM_cert_to_DER_cert(vcsim.certificate.read_text())
+    assert session.thumbprint_sha1.replace(":", "") == hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+    assert session.thumbprint_sha1.count(":") == 19
     assert session.cookie()
 
 
@@ -89,7 +95,7 @@ def test_every_connection_is_looked_at(vcsim: Vcsim, tmp_path: Path) -> None:
         session = Session(replace(vcsim, port=before.port).settings())
         _ = session.content
     with closing(session), soap_proxy(vcsim.port, other) as after:
-        stub = session.content._stub if hasattr(session.content, "_stub") else session._stub
+        stub = session._stub
         stub.DropConnections()
         stub.port = after.port
         for _ in range(2):
@@ -261,3 +267,20 @@ def test_a_session_is_kept_alive(behind: Vcsim, proxy: SoapProxy, session_of: Ma
 def test_the_newest_common_version_is_spoken(server: str, spoken: str) -> None:
     """Never a version that the server does not know."""
     assert newest_known(server) == spoken
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (HTTPException("503 Service Unavailable"), "server-refused"),
+        (RemoteDisconnected("closed"), "not-vsphere"),
+        (TimeoutError(), "server-silent"),
+        (ConnectionRefusedError("refused"), "server-unreachable"),
+        (ssl.SSLError(1, "wrong version"), "tls-failed"),
+    ],
+)
+def test_what_is_not_an_answer_has_a_code(error: Exception, code: str) -> None:
+    """Each way in which an answer can fail to come is told apart, and names the server."""
+    translated = connection_error(error, "vc.example:443")
+    assert translated.code == code
+    assert "vc.example:443" in str(translated)

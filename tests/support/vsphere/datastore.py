@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 from pyVmomi import vim
 
@@ -74,23 +75,37 @@ def delta_of(descriptor: Path) -> Path:
 
 
 def create_flat(descriptor: Path, size_bytes: int) -> None:
-    """Create an empty thin disk: its descriptor and a file of holes. Raises FileAlreadyExists."""
+    """Create an empty thin disk: its descriptor and a file of holes. Raises FileAlreadyExists, FileNotFound."""
     if descriptor.exists():
         raise vim.fault.FileAlreadyExists(file=str(descriptor), msg="The file already exists")
     if not descriptor.parent.is_dir():
         raise vim.fault.FileNotFound(file=str(descriptor.parent), msg="The folder was not found")
     with flat_of(descriptor).open("xb") as file:
         file.truncate(size_bytes)
-    write_descriptor(descriptor, flat_of(descriptor), size_bytes)
+    describe_flat(descriptor, size_bytes, str(uuid4()))
 
 
-def write_descriptor(descriptor: Path, extent: Path, size_bytes: int, parent: Path | None = None) -> None:
-    """Write a disk's descriptor over the file that holds its bytes."""
-    kind, layout = ("VMFSSPARSE", "vmfsSparse") if parent else ("VMFS", "vmfs")
-    lines = ["# Disk DescriptorFile", "version=1", "CID=fffffffe", "parentCID=ffffffff", f'createType="{layout}"']
-    lines += [f'parentFileNameHint="{parent.name}"'] if parent else []
-    lines += [f'RW {size_bytes // _SECTOR_BYTES} {kind} "{extent.name}"', 'ddb.adapterType = "lsilogic"', ""]
-    descriptor.write_text("\n".join(lines))
+def describe_flat(descriptor: Path, size_bytes: int, uuid: str) -> None:
+    """Write the descriptor of a flat file; the disk's uuid stands in it, and goes where it goes."""
+    lines = [f'RW {size_bytes // _SECTOR_BYTES} VMFS "{flat_of(descriptor).name}"', f'ddb.uuid = "{uuid}"']
+    _describe(descriptor, "vmfs", lines)
+
+
+def describe_delta(descriptor: Path, size_bytes: int, parent: Path) -> None:
+    """Write the descriptor of what was written since a snapshot."""
+    extent = f'RW {size_bytes // _SECTOR_BYTES} VMFSSPARSE "{delta_of(descriptor).name}"'
+    _describe(descriptor, "vmfsSparse", [f'parentFileNameHint="{parent.name}"', extent])
+
+
+def uuid_in(descriptor: Path) -> str:
+    """The uuid that a disk's descriptor tells; a new one when it tells none."""
+    found = re.search(r'^ddb\.uuid = "(.*)"$', descriptor.read_text() if descriptor.exists() else "", re.MULTILINE)
+    return found[1] if found else str(uuid4())
+
+
+def _describe(descriptor: Path, layout: str, lines: list[str]) -> None:
+    head = ["# Disk DescriptorFile", "version=1", "CID=fffffffe", "parentCID=ffffffff", f'createType="{layout}"']
+    descriptor.write_text("\n".join([*head, *lines, 'ddb.adapterType = "lsilogic"', ""]))
 
 
 def write_vmx(path: Path, entries: dict[str, str]) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
 
 from adapters.qemu.qmp import Json
-from tests.support.vsphere.datastore import create_flat, delta_of, flat_of, write_descriptor
+from tests.support.vsphere.datastore import create_flat, delta_of, describe_delta, describe_flat, flat_of, uuid_in
 from tests.support.vsphere.engine import GRANULARITY_BYTES, Area, DiskEngine, allocated, convert
 
 
@@ -62,7 +61,7 @@ class Disk:
     node: str
     size_bytes: int
     layers: list[Layer]
-    uuid: str = field(default_factory=lambda: str(uuid4()))
+    uuid: str
     change: Change | None = None
     """The last moment of the tracking; None until the first snapshot with tracking switched on."""
     _layer_number: int = 0
@@ -78,7 +77,7 @@ class Disk:
         """Attach the disk of an existing flat file."""
         layer = Layer(f"{node}-0", descriptor, raw=True)
         engine.attach(node, layer.node, layer.file)
-        return cls(engine, node, layer.file.stat().st_size, [layer])
+        return cls(engine, node, layer.file.stat().st_size, [layer], uuid_in(descriptor))
 
     @property
     def top(self) -> Layer:
@@ -107,11 +106,16 @@ class Disk:
         finally:
             target.unlink()
 
+    def take_uuid(self, uuid: str) -> None:
+        """Say to be another disk; there must be no snapshot."""
+        self.uuid = uuid
+        describe_flat(self.top.descriptor, self.size_bytes, uuid)
+
     def resize(self, size_bytes: int) -> None:
         """Change the size; there must be no snapshot."""
         self.engine.resize(self.node, size_bytes)
         self.size_bytes = size_bytes
-        write_descriptor(self.top.descriptor, self.top.file, size_bytes)
+        describe_flat(self.top.descriptor, size_bytes, self.uuid)
 
     def move(self, folder: Path) -> None:
         """Move the files elsewhere, as a storage vMotion does; the guest goes on."""
@@ -140,7 +144,7 @@ class Disk:
                 actions.append(_action("block-dirty-bitmap-disable", node=self.node, name=_bitmap(self.change)))
 
         def done() -> Frozen:
-            write_descriptor(above.descriptor, above.file, size_bytes, below.descriptor)
+            describe_delta(above.descriptor, size_bytes, below.descriptor)
             self.layers.append(above)
             self.change = change
             return Frozen(self, below, size_bytes, change)
@@ -172,7 +176,7 @@ class Disk:
         self.engine.stand_on(self.node, above.node, dropped.node)
         dropped.file.unlink()
         dropped.descriptor.unlink()
-        write_descriptor(above.descriptor, above.file, frozen.size_bytes, frozen.layer.descriptor)
+        describe_delta(above.descriptor, frozen.size_bytes, frozen.layer.descriptor)
         self.layers.append(above)
         self._forget_since(frozen.change)
 

@@ -155,7 +155,11 @@ class Machine(MachineFacts):
     @soap("RemoveAllSnapshots_Task")
     def remove_all(self, call: Call) -> vim.Task:
         """Take every snapshot away."""
-        return run_task(self.world, self, call, lambda: self.snapshots and self.snapshots[0].drop(with_later=True))
+        return run_task(self.world, self, call, self._drop_all)
+
+    def _drop_all(self) -> None:
+        if self.snapshots:
+            self.snapshots[0].drop(with_later=True)
 
     # --- changes ---
 

@@ -198,7 +198,7 @@ class VsphereSimulator:
             entry.disks.remove(made)
             entry.disks.insert(disk_index, old.holding(made.disk))
             if same_uuid:
-                made.disk.uuid = old.disk.uuid
+                made.disk.take_uuid(old.disk.uuid)
             entry.write_files()
 
     def storage_vmotion(self, machine: str, folder: str) -> None:
@@ -231,12 +231,18 @@ class VsphereSimulator:
         return folder
 
     def _end(self) -> None:
-        if self._server is not None and self._thread is not None:
-            self._server.close()
-            self._thread.join()
-            for task in self.world.every(vim.Task):
-                assert isinstance(task, Task)
-                task.end()
-        elif self._server is not None:
-            self._server.server_close()
-        self.engine.end()
+        try:
+            if self._server is not None:
+                self._end_server(self._server)
+        finally:
+            self.engine.end()
+
+    def _end_server(self, server: Server) -> None:
+        if self._thread is None:
+            server.server_close()
+            return
+        server.close()
+        self._thread.join()
+        for task in self.world.every(vim.Task):
+            assert isinstance(task, Task)
+            task.end()

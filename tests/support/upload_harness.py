@@ -1,6 +1,6 @@
-"""vcsim as the conformance suite wants a source: a machine of our making whose disk's file the suite writes.
+"""A server that is not ours as the conformance suite wants a source: a machine of our making, written by upload.
 
-The third party's simulator has no change tracking, and a snapshot of it does not freeze files; all else is its own.
+Change tracking does not see uploads, and vcsim's snapshots do not freeze files: neither is asked for.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pyVmomi import vim
 from adapters.errors import AdapterError
 from adapters.port import ConfigurationFile, Extent, MachineRestore, Snapshot
 from adapters.vmware.inventory import find_machine, look_at
-from adapters.vmware.places import split_file
+from adapters.vmware.places import Stores, split_file
 from adapters.vmware.restore.upload import descriptor, put_file
 from adapters.vmware.session import Session
+from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.source import VmwareSource
 from adapters.vmware.tasks import TaskWaiter
-from tests.support.vcsim_process import Vcsim
 
 MIB = 1 << 20
 FOREIGN = "before the upgrade"
@@ -45,15 +45,16 @@ class _Blank:
         raise AssertionError("zeros are not read")
 
 
-class VcsimHarness:
-    """One machine with one disk of 2 MiB."""
+class UploadHarness:
+    """One machine, off, with one disk of 2 MiB."""
 
     can_write_during_snapshot = False
 
-    def __init__(self, vcsim: Vcsim, name: str, runtime_dir: Path) -> None:
-        self._vcsim = vcsim
+    def __init__(self, settings: VmwareSettings, name: str, runtime_dir: Path) -> None:
+        self._settings = settings
         self._runtime_dir = runtime_dir
-        self._session = Session(vcsim.settings())
+        self._session = Session(settings)
+        self._stores = Stores(self._session)
         source = self.make_source()
         files = (ConfigurationFile("config.json", json.dumps(_CONFIG).encode()),)
         made = source.restore_machine(MachineRestore(name, "conformance", files, {"0": _Blank()}), lambda _: None)
@@ -75,8 +76,8 @@ class VcsimHarness:
         return self._disk.fact.key
 
     def make_source(self) -> VmwareSource:
-        """Build a source on vcsim."""
-        return VmwareSource("vc", self._vcsim.settings(), self._runtime_dir)
+        """Build a source on the server."""
+        return VmwareSource("vc", self._settings, self._runtime_dir)
 
     def write(self, offset: int, data: bytes) -> None:
         """Replace the file with one that has the data."""
@@ -129,7 +130,7 @@ class VcsimHarness:
         return any(node.name == FOREIGN for node in look_at(self._session, self._moref).snapshots)
 
     def invalid_base(self) -> str:
-        """A token of a tracking that vcsim does not have."""
+        """A token of a tracking that the disk does not have."""
         return json.dumps({"change_id": "52 aa/1", "uuid": None, "file": "", "size_bytes": 1})
 
     @property
@@ -147,7 +148,8 @@ class VcsimHarness:
 
     def _put(self, name: str, content: bytes) -> None:
         datastore, path = split_file(name)
-        put_file(self._session, datastore, path, "DC0", len(content), [memoryview(content)])
+        datacenter = self._stores.get(self._disk.datastore).datacenter_path
+        put_file(self._session, datastore, path, datacenter, len(content), [memoryview(content)])
 
     def _reconfigure(self, change: _Spec) -> None:
         self._run(lambda: self._machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change])))
