@@ -134,7 +134,7 @@ class RestorePointDeleted(Event, frozen=True, kw_only=True):
 
 
 class DiskOverwritten(Event, frozen=True, kw_only=True):
-    """A disk is about to be overwritten at its source with a restore point's: tracking from before tells nothing now."""
+    """A disk is about to be overwritten at its source with a restore point's: tracking may not have seen it."""
 
     disk_id: UUID
     restore_point_id: UUID
@@ -375,47 +375,6 @@ class RestoreFailed(Event, frozen=True, kw_only=True):
     machine_id: UUID
     restore_point_id: UUID
     disk_id: UUID
-    kind: str
-    code: str
-    why: str
-
-
-class SourceRestoreStarted(Event, frozen=True, kw_only=True):
-    """Disks of a restore point are about to be written at a source, and all that is made there carries `label`.
-
-    To a new machine `machine`, or over a disk of the machine `machine` that is there. Should no later event follow,
-    what was made may still be there.
-    """
-
-    machine_id: UUID
-    restore_point_id: UUID
-    source: str
-    machine: str
-    label: str
-    target: Literal["new-machine", "in-place"]
-    disks: tuple[UUID, ...]
-    without_index: bool
-    fallback_cause: str | None = None
-
-
-class SourceRestoreCompleted(Event, frozen=True, kw_only=True):
-    """The disks are written, every chunk in them verified; `key` and `machine` are the source's names of the machine."""
-
-    machine_id: UUID
-    restore_point_id: UUID
-    source: str
-    key: str
-    machine: str
-    written_bytes: int
-    notes: tuple[str, ...]
-
-
-class SourceRestoreFailed(Event, frozen=True, kw_only=True):
-    """The restore ended early; `why` names what is left of it at the source, if anything."""
-
-    machine_id: UUID
-    restore_point_id: UUID
-    source: str
     kind: str
     code: str
     why: str

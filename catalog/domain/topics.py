@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.domain import access, events, ledger, requests
+from catalog.domain import access, events, ledger, requests, restoring
 from catalog.domain.events import Event
 
 EVENTS: tuple[type[Event], ...] = (
@@ -41,11 +41,12 @@ EVENTS: tuple[type[Event], ...] = (
     events.RestoreStarted,
     events.RestoreCompleted,
     events.RestoreFailed,
-    events.SourceRestoreStarted,
-    events.SourceRestoreCompleted,
-    events.SourceRestoreFailed,
     events.ExportStarted,
     events.ExportStopped,
+    restoring.SourceRestoreStarted,
+    restoring.SourceRestoreCompleted,
+    restoring.SourceRestoreFailed,
+    restoring.ConfigurationRestoreStarted,
     requests.BackupRequested,
     requests.SyntheticRequested,
     requests.RestoreRequested,
