@@ -205,6 +205,26 @@ def test_a_source_that_fails_is_recorded(
     assert lab.of_type(SourceRestoreCompleted) == []
 
 
+def test_a_restore_that_died_is_told_by_the_doctor(
+    lab: Lab, hypervisor: Hypervisor, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label, by which to look for what it left at the source; one that ended is not named."""
+    from ingest.sourcerestore import SourceRestore
+
+    def checked() -> dict[str, str]:
+        return next(row for row in lab.run("doctor", "--json").json() if row["check"] == "restores")
+
+    lab.ok("restore", point, *TO_DC1)
+    assert checked()["status"] == "ok"
+    with monkeypatch.context() as patched:
+        patched.setattr(SourceRestore, "_completed", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.run("restore", point, *TO_DC1, "--as", "half")
+    died = lab.of_type(SourceRestoreStarted)[-1]
+    assert (checked()["status"], died.label in checked()["detail"]) == ("warn", True)
+    assert "dc1/half" in checked()["detail"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
