@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +32,22 @@ def held(self, *arguments):
     sys.stdin.readline()
     return inner(self, *arguments)
 flow.MachineBackup._copy_disks = held
+main()
+"""
+
+KILLED = """
+import os, signal, sys
+from ingest.cli.main import main, register
+register(sys.argv[1:])
+from ingest import flow
+inner = flow.MachineBackup._commit
+done = []
+def commit(self, *arguments):
+    if len(done) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(inner(self, *arguments))
+    return done[-1]
+flow.MachineBackup._commit = commit
 main()
 """
 
@@ -132,6 +149,26 @@ def test_lines_and_bars_tell_the_machines_apart() -> None:
         ((task,),) = [bars.tasks]
         assert (task.description, task.completed) == ("we\\[b]\ufffd: vda", 4)
     assert bars.tasks == []
+
+
+def test_a_kill_among_several_loses_nothing(lab: Lab) -> None:
+    """Killed when two of six were committed: these stay, the next run makes all six, and everything verifies."""
+    for number in range(6):
+        make_image(lab.images / f"vm{number}.raw", MIB, [(0, Random(number).randbytes(MIB))])
+    lab.add_images()
+    command = [sys.executable, "-c", KILLED, "--home", str(lab.home.root), "backup", "lab", "--parallel", "3"]
+    killed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    first = [point["restore_point"] for point in lab.json("points")]
+    assert len(first) >= 2
+    again = lab.backup("--parallel", "3")
+    assert len(again) == 6
+    assert {"full", "incremental"} == {record["disks"][0]["level"] for record in again}
+    for point in lab.json("points"):
+        assert lab.restored(point["restore_point"]) == (lab.images / f"{point['machine']}.raw").read_bytes()
+    lab.ok("verify")
+    with lab.services() as services:
+        assert not any(state.open_runs for state in services.catalog.machines())
 
 
 def test_a_second_backup_of_a_machine_is_refused(lab: Lab) -> None:
