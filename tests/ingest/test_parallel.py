@@ -43,7 +43,7 @@ from ingest import flow
 inner = flow.MachineBackup._commit
 done = []
 def commit(self, *arguments):
-    if len(done) == 2:
+    if len(done) >= 2:
         os.kill(os.getpid(), signal.SIGKILL)
     done.append(inner(self, *arguments))
     return done[-1]
