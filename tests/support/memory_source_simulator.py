@@ -33,7 +33,6 @@ from adapters.port import (
 from ingest import kinds
 
 UNIT = 64 * 1024
-PREFIX = "holdfast-"
 
 
 @dataclass
@@ -55,13 +54,14 @@ class SimulatedDisk:
 
 @dataclass
 class SimulatedMachine:
-    """A machine; `snapshots` are the labels of those that it has."""
+    """A machine; `snapshots` are the labels of ours that it has, `foreign` those of somebody else's."""
 
     name: str
     disks: dict[str, SimulatedDisk]
     configuration: tuple[ConfigurationFile, ...] = ()
     running: bool = True
     snapshots: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -77,6 +77,7 @@ class Hypervisor:
     lock: threading.Lock = field(default_factory=threading.Lock)
     frozen: int = 0
     most_frozen: int = 0
+    tokens: int = 0
 
     def add(self, name: str, *contents: bytes, configuration: tuple[ConfigurationFile, ...] = ()) -> SimulatedMachine:
         """A machine with a disk for each content."""
@@ -127,8 +128,8 @@ class MemorySource:
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
         found = self._hypervisor.machine(machine.key)
-        left = [Leftover(f"snapshot {label}", "removed") for label in found.snapshots if label.startswith(PREFIX)]
-        found.snapshots[:] = [label for label in found.snapshots if not label.startswith(PREFIX)]
+        left = [Leftover(f"snapshot {label}", "removed") for label in found.snapshots]
+        found.snapshots.clear()
         for key, disk in found.disks.items():
             for token in [token for token in disk.changed if token != keep.get(key)]:
                 del disk.changed[token]
@@ -178,8 +179,7 @@ class MemorySnapshot:
             hypervisor.frozen += 1
             hypervisor.most_frozen = max(hypervisor.most_frozen, hypervisor.frozen)
         self.disks = {
-            name: MemoryFrozen(hypervisor, key, name, machine.disks[name], base, request.label)
-            for name, base in request.bases.items()
+            name: MemoryFrozen(hypervisor, key, name, machine.disks[name], base) for name, base in request.bases.items()
         }
 
     def confirm(self) -> None:
@@ -191,6 +191,8 @@ class MemorySnapshot:
         with self._hypervisor.lock:
             self._hypervisor.frozen -= not self._released
         self._released = True
+        for frozen in self.disks.values():
+            frozen.gone = True
         if self._hypervisor.release_errors:
             raise self._hypervisor.release_errors.pop(0)
         self._machine.snapshots.remove(self.label)
@@ -202,11 +204,12 @@ class MemorySnapshot:
 class MemoryFrozen:
     """One disk of a snapshot."""
 
-    def __init__(
-        self, hypervisor: Hypervisor, machine: str, name: str, disk: SimulatedDisk, base: str | None, label: str
-    ) -> None:
+    def __init__(self, hypervisor: Hypervisor, machine: str, name: str, disk: SimulatedDisk, base: str | None) -> None:
+        with hypervisor.lock:
+            hypervisor.tokens += 1
+            self.base_token = f"since-{hypervisor.tokens}"
         self.fact = _fact(name, disk)
-        self.base_token = f"since {label}"
+        self.gone = False
         self.choice = hypervisor.choice
         self._hypervisor = hypervisor
         self._machine = machine
@@ -223,13 +226,14 @@ class MemoryFrozen:
                 yield Extent(unit * UNIT, len(part), not any(part))
 
     def open(self) -> MemoryReader:
-        return MemoryReader(self._hypervisor, self._machine, self._content)
+        return MemoryReader(self, self._hypervisor, self._machine, self._content)
 
 
 class MemoryReader:
     """Reads a frozen copy."""
 
-    def __init__(self, hypervisor: Hypervisor, machine: str, content: bytes) -> None:
+    def __init__(self, frozen: MemoryFrozen, hypervisor: Hypervisor, machine: str, content: bytes) -> None:
+        self._frozen = frozen
         self.size_bytes = len(content)
         self.transport = hypervisor.transport
         self._hypervisor = hypervisor
@@ -243,6 +247,8 @@ class MemoryReader:
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         self._hypervisor.read_hook(self._machine)
+        if self._frozen.gone:
+            raise SourceUnavailable("The snapshot is gone", code="snapshot-gone")
         if not 0 <= offset <= offset + len(buffer) <= self.size_bytes:
             raise SourceConflict("That is behind the end of the disk", code="behind-end")
         buffer[:] = self._content[offset : offset + len(buffer)]
