@@ -6,7 +6,6 @@ that reading gave them, with references in the place of secrets. A kind whose pa
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,28 +153,26 @@ def _qemu(home: Home, name: str, settings: Settings) -> Source:
 
 def _vmware(home: Home, name: str, settings: Settings) -> Source:
     try:
-        adapter = importlib.import_module("adapters.vmware.source")
+        from adapters.vmware.source import VmwareSource  # noqa: PLC0415 - pyvmomi is optional, and slow to load
     except ModuleNotFoundError as error:
         raise extra_missing("vmware", error.name or "pyvmomi") from None
-    ca, vddk = settings.get("ca"), settings.get("vddk")
-    told: dict[str, Any] = {"quiesce": settings.get("quiesce"), "fingerprint": settings.get("fingerprint")}
-    for setting, field in (("port", "port"), ("connections", "connections_per_host")):
-        told[field] = int(settings[setting]) if setting in settings else None
-    told["transports"] = tuple(settings["transport"].split(",")) if "transport" in settings else None
-    source: Source = adapter.VmwareSource(
-        name,
-        VmwareSettings(
-            settings["host"],
-            settings["user"],
-            secret_of(settings["password"]),
-            ca_file=Path(ca) if ca else None,
-            vddk_dir=Path(vddk) if vddk else None,
-            insecure="insecure" in settings,
-            **{field: value for field, value in told.items() if value is not None},
-        ),
-        home.scratch_dir / name,
-    )
-    return source
+    return VmwareSource(name, _vmware_settings(settings), home.scratch_dir / name)
+
+
+def _vmware_settings(settings: Settings) -> VmwareSettings:
+    """The adapter's settings; what was not said is as it has it."""
+    read: Mapping[str, tuple[str, Callable[[str], object]]] = {
+        "port": ("port", int),
+        "ca": ("ca_file", Path),
+        "fingerprint": ("fingerprint", str),
+        "insecure": ("insecure", bool),
+        "transport": ("transports", lambda words: tuple(words.split(","))),
+        "quiesce": ("quiesce", str),
+        "vddk": ("vddk_dir", Path),
+        "connections": ("connections_per_host", int),
+    }
+    told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
+    return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
 
 
 KINDS: dict[str, Kind] = {
