@@ -7,7 +7,7 @@ overwritten loses its base in the same transaction, so that no later incremental
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, cast
 from uuid import UUID
@@ -33,6 +33,7 @@ from ingest.sources import connected
 from ingest.streams import StreamWriter, despite_others
 from ingest.wiring import Services
 from storage.errors import Conflict, HoldfastError, Invalid, NotFound
+from storage.files import storage_error
 
 Target = Literal["new-machine", "in-place"]
 
@@ -220,12 +221,18 @@ class SourceRestore:
         except (HoldfastError, AdapterError) as error:
             self._failed(error.kind, error.code, str(error))
             raise
+        except OSError as error:
+            failure = storage_error(error, f"the restore to {self._source} could not go on")
+            self._failed(failure.kind, failure.code, str(failure))
+            raise failure from error
         except (KeyboardInterrupt, Interrupted):
             self._failed("interrupted", "signal", "it was asked to stop")
             raise
 
     def _failed(self, kind: str, code: str, why: str) -> None:
-        self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=why)
+        """Record the failure; a log that cannot take that must not hide it."""
+        with suppress(HoldfastError):
+            self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=why)
 
     def _completed(self, made: RestoredMachine) -> SourceRestoreReport:
         self._task.append(

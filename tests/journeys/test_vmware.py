@@ -10,9 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from adapters.vmware.transport.limits import HostConnections
 from catalog.domain import events as ev
 from catalog.domain.run import RunState
 from tests.support.lab import KIB, MIB, Lab
@@ -165,10 +167,19 @@ def test_the_password_is_nowhere(
         assert secret.encode() not in files
 
 
+def test_ways_to_trust_exclude_each_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ways at once are refused before anything is asked of the server, and nothing is recorded."""
+    monkeypatch.setenv("VC_PASSWORD", "x")
+    command = ["source", "add", "dc1", "--kind", "vmware", "--host", "127.0.0.1", "--port", "9", "--user", "ada"]
+    trust = ["--insecure", "--fingerprint", "ab" * 32]
+    assert lab.fails(2, *command, "--password", "env:VC_PASSWORD", *trust)["code"] == "vmware-settings"
+    assert lab.of_type(ev.SourceAdded) == []
+
+
 @pytest.fixture(scope="module")
 def vcsim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vcsim]:
     """The third party's simulator."""
-    with running_vcsim(tmp_path_factory.mktemp("vcsim"), "-vm", "1") as running:
+    with running_vcsim(tmp_path_factory.mktemp("vcsim"), "-vm", "5") as running:
         yield running
 
 
@@ -191,3 +202,28 @@ def test_a_third_partys_simulator(lab: Lab, vcsim: Vcsim, monkeypatch: pytest.Mo
     again = lab.backup_one(target=f"dc1/{name}")
     assert [disk["new_chunks"] for disk in again["disks"]] == [0]
     assert {row["machine"] for row in lab.json("machines")} == {str(row["machine"]) for row in added}
+
+
+def test_many_machines_and_few_connections(lab: Lab, vcsim: Vcsim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten machines at once through two connections to a host: never more are open, and each has its own bytes."""
+    monkeypatch.setenv("VC_PASSWORD", PASSWORD)
+    most: dict[int, int] = {}
+    inner = HostConnections.take
+
+    def counted(places: HostConnections, *arguments: Any, **others: Any) -> Any:
+        taken = inner(places, *arguments, **others)
+        most[id(places)] = max(most.get(id(places), 0), places.open)
+        return taken
+
+    monkeypatch.setattr(HostConnections, "take", counted)
+    names = [str(row["machine"]) for row in _add(lab, vcsim, "user", "--ca", vcsim.ca_file, "--connections", "2")]
+    contents = {name: Random(name).randbytes(256 * KIB) for name in names}
+    for name, content in contents.items():
+        give_disk(vcsim, name, content)
+    records = lab.backup("--parallel", "10", target="dc1")
+    assert {record["machine"] for record in records} == contents.keys()
+    assert len(names) == 10
+    for record in records:
+        assert lab.restored(record["restore_point"]) == contents[record["machine"]]
+    assert most
+    assert max(most.values()) <= 2

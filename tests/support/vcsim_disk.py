@@ -6,6 +6,7 @@ import ssl
 import time
 import urllib.request
 from urllib.parse import quote
+from uuid import uuid4
 
 from pyVmomi import vim
 
@@ -23,7 +24,7 @@ def give_disk(vcsim: Vcsim, machine: str, content: bytes) -> None:
         found = next(entry for entry in datacenter.vmFolder.childEntity if entry.name == machine)
         (old,) = [device for device in found.config.hardware.device if isinstance(device, vim.vm.device.VirtualDisk)]
         store, _, path = old.backing.fileName.removeprefix("[").partition("] ")
-        name = f"{path.rpartition('/')[0]}/ours.vmdk"
+        name = f"{path.rpartition('/')[0]}/ours-{uuid4().hex}.vmdk"
         _reconfigure(found, Change(device=old, operation="remove"))
         _reconfigure(found, Change(device=_disk(old, f"[{store}] {name}", len(content)), **_CREATED))
         _put(vcsim, session, datacenter.name, store, name.replace(".vmdk", "-flat.vmdk"), content)
