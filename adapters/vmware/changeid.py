@@ -1,9 +1,9 @@
 """Base tokens: which state of a disk's change tracking the next backup asks from, and whether it still can.
 
 Pure; imports `adapters.port` and this package's `disks`. A change id is `uuid/sequence`: tracking that was set up anew
-has another uuid, and a disk that was taken back to an older snapshot a lower sequence. A base is trusted only for the
-same disk, of the same size, in the same place, on the same tracking; all else is Untracked with its cause, for that
-disk alone.
+has another uuid, and on a disk that was taken back to an older snapshot the sequence does not go on. A base is trusted
+only for the same disk, of the same size, in the same place, on the same tracking; all else is Untracked with its cause,
+for that disk alone.
 """
 
 from __future__ import annotations
@@ -89,4 +89,5 @@ def _tracking_cause(since: ChangeId, frozen: Disk) -> str | None:
         return "tracking-inactive"
     if now.tracking != since.tracking:
         return "tracking-reset"
-    return "tracking-rewound" if now.sequence < since.sequence else None
+    # Every snapshot begins a new sequence number, so an equal one is of another branch of the machine's history.
+    return "tracking-rewound" if now.sequence <= since.sequence else None

@@ -1,8 +1,8 @@
 """A machine's configuration as files of its restore point. Imports `adapters.errors`, `adapters.port` and this package.
 
 `config.json` is the ConfigInfo of the snapshot; beside it stand the vmx, nvram and other small files of the
-machine. Secrets are left out and named as left out. What changes without anybody changing it is left out, too, so that
-the same machine gives the same bytes.
+machine. Secrets are left out, and named in it as left out; so is what changes without anybody changing it, so that the
+same machine gives the same JSON.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound, SourceUnavailable
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -41,7 +41,7 @@ from adapters.vmware.tasks import TaskFailed, TaskWaiter
 from adapters.vmware.tracking import Tracking, ensure_tracking
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.choose import choose_transport
-from adapters.vmware.transport.facts import ProxyFacts
+from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
 from adapters.vmware.transport.limits import HostConnections, connections_to
 
 OpenReader = Callable[[TransportChoice, DiskAccess], BlockReader]
@@ -185,21 +185,24 @@ class Freezing:
             raise SourceInvalid(f"{disk.fact.label} is on no datastore", code="disk-placeless")
         store = self._tools.stores.get(disk.datastore)
         flat = flat_path(disk, layout)
-        facts = disk_facts(
-            session,
-            store,
-            disk,
-            flat=flat is not None,
-            encrypted=self._machine.encrypted,
-            incremental=isinstance(state, Tracked),
-        )
-        choice = choose_transport(facts, self._tools.proxy(), session.settings.transports, None)
+        encrypted = self._machine.encrypted
+        facts = disk_facts(session, store, disk, flat=flat is not None, encrypted=encrypted)
+        state, choice = self._way(facts, state)
         access = self._access(frozen, disk, flat, store.datacenter_path)
         readers = SharedReader(
             lambda: _Placed(self._places(), lambda: self._tools.open_reader(choice, access)),
             lambda: allocated_areas(session, machine, frozen.moref, disk),
         )
         return VmwareDisk(disk.fact, token(disk), state, changed, choice, readers)
+
+    def _way(self, facts: DiskFacts, state: Tracked | Untracked) -> tuple[Tracked | Untracked, TransportChoice]:
+        """Choose the transport. Where the only one left reads whole disks, the disk is read in full."""
+        proxy, allowed = self._tools.proxy(), self._session.settings.transports
+        if isinstance(state, Tracked):
+            with suppress(SourceUnavailable):
+                return state, choose_transport(replace(facts, incremental=True), proxy, allowed, None)
+            state = Untracked("transport-full-only")
+        return state, choose_transport(facts, proxy, allowed, None)
 
     def _access(self, frozen: Frozen, disk: Disk, flat: str | None, datacenter_path: str) -> DiskAccess:
         session, settings = self._session, self._session.settings

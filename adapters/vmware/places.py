@@ -91,9 +91,7 @@ def flat_path(disk: Disk, layout: Any) -> str | None:
     return path.removesuffix(".vmdk") + "-flat.vmdk"
 
 
-def disk_facts(
-    session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool, incremental: bool
-) -> DiskFacts:
+def disk_facts(session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool) -> DiskFacts:
     """What the choice of a transport is made from."""
     return DiskFacts(
         label=disk.fact.label,
@@ -103,7 +101,6 @@ def disk_facts(
         luns=store.luns,
         flat=flat,
         encrypted=encrypted or disk.key_id is not None,
-        incremental=incremental,
     )
 
 

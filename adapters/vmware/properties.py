@@ -78,5 +78,9 @@ def _pages(
 
 
 def _found(contents: Iterable[_Collector.ObjectContent]) -> Iterator[Found]:
+    """Properties may be missing, but not because the session has ended: that is raised as what it is."""
     for content in contents:
+        for missing in content.missingSet or ():
+            if isinstance(missing.fault, vim.fault.NotAuthenticated):
+                raise missing.fault
         yield Found(content.obj._moId, {changed.name: changed.val for changed in content.propSet or ()})

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from adapters.port import Consistency, Leftover, MachineFact, SnapshotRequest, SourceFact
+from adapters.port import (
+    Consistency,
+    DiskImage,
+    Leftover,
+    MachineFact,
+    MachineRestore,
+    RestoredMachine,
+    SnapshotRequest,
+    SourceFact,
+)
 from adapters.vmware.busy import Claim, require_idle
 from adapters.vmware.freezing import Freezing, OpenReader, Tools
 from adapters.vmware.inventory import Machine, find_machine, list_machines
@@ -19,6 +28,8 @@ from adapters.vmware.marks import snapshot_name
 from adapters.vmware.places import Stores
 from adapters.vmware.proxy import proxy_facts
 from adapters.vmware.reconcile import clean
+from adapters.vmware.restore.disk import DiskWriter
+from adapters.vmware.restore.machine import MachineMaker
 from adapters.vmware.session import Session, Timing
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.snapshot import VmwareSnapshot
@@ -105,6 +116,21 @@ class VmwareSource:
         found = self._find(machine)
         require_idle(self._server, found.key, found.name)
         return clean(self._session, self._tools.keeper, found, self._tools.runtime_dir)
+
+    def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
+        """Make a new machine of its stored configuration, powered off, its network cards unconnected."""
+        return MachineMaker(self._session, self._tools.waiter, self._tools.stores, request).make(written)
+
+    def restore_disk(
+        self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
+    ) -> None:
+        """Overwrite a flat disk in place. Raises SourceConflict while the machine runs or has snapshots."""
+        found = self._find(machine)
+        claim = Claim(self._server, found.key, found.name, label)
+        try:
+            DiskWriter(self._session, self._tools.waiter, self._tools.stores, found).write(disk_key, image, written)
+        finally:
+            claim.give_back()
 
     def close(self) -> None:
         """Let go of unreleased snapshots, which are left to `reconcile`, and log out."""

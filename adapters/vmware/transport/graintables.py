@@ -25,7 +25,7 @@ def named_grains(table: bytes, header: SparseHeader) -> dict[int, int]:
 
 
 class TableExtents:
-    """Turns tables, in order, into the extents of the disk, neighbours merged."""
+    """Turns tables, in order, into the extents of the disk; zeros are merged, and data within a table."""
 
     def __init__(self, header: SparseHeader) -> None:
         self._header = header
@@ -41,6 +41,9 @@ class TableExtents:
             yield from self._span(first + entry, done, zero=False)
         yield from self._span(done, first + self._header.table_entries, zero=True)
         self.next_table = table + 1
+        if self._held is not None and not self._held.zero:
+            yield self._held  # who waits for data need not wait for the next table
+            self._held = None
 
     def finish(self) -> Iterator[Extent]:
         """Yield the rest of the disk."""

@@ -1,7 +1,7 @@
 """Byte ranges of one file on an HTTPS server, over kept-alive connections. Safe to use from several threads.
 
-Imports `adapters.errors` and this package only. A range is delivered whole and exactly as asked for, or an AdapterError
-is raised: an answer of 200, of another range or of fewer bytes is never taken for it.
+Imports `adapters.errors`, `adapters.vmware.trust` and this package only. A range is delivered whole and exactly as
+asked for, or an AdapterError is raised: an answer of 200, of another range or of fewer bytes is never taken for it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from adapters.errors import AdapterError, SourceCorrupt, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
 from adapters.vmware.transport.limits import HostConnections
+from adapters.vmware.trust import CertificateChanged, tls_error
 
 TRIES = 4
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -198,13 +199,8 @@ def _receive(response: http.client.HTTPResponse, buffer: memoryview, deadline: f
 
 def _translated(error: OSError | http.client.HTTPException, host: str) -> Exception:
     """Tell what may be tried again from what may not."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return SourceDenied(
-            f"The certificate of {host} is not trusted",
-            code="certificate-untrusted",
-            why=error.verify_message,
-            hint="Find out why the certificate changed before you trust the new one.",
-        )
+    if isinstance(error, ssl.SSLCertVerificationError | CertificateChanged):
+        return tls_error(error, host)
     if isinstance(error, TimeoutError):
         return _Lost("the server did not answer in time")
     if isinstance(error, OSError):

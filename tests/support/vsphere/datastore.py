@@ -25,10 +25,12 @@ class Datastore:
         root.mkdir()
 
     def file(self, path: str) -> Path:
-        """The file of a datastore path. Raises InvalidDatastorePath for one of another datastore or outside ours."""
+        """The file of a datastore path. Raises InvalidDatastore, InvalidDatastorePath."""
         match = _PATH.fullmatch(path)
-        if match is None or match["store"] != self.name:
+        if match is None:
             raise vim.fault.InvalidDatastorePath(datastorePath=path, msg=f"Invalid datastore path '{path}'.")
+        if match["store"] != self.name:
+            raise vim.fault.InvalidDatastore(name=match["store"], msg=f"Invalid datastore '{match['store']}'.")
         return self.below(match["path"])
 
     def below(self, relative: str) -> Path:

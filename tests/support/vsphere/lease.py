@@ -80,7 +80,6 @@ class Lease(Managed):
     @soap("HttpNfcLeaseProgress")
     def progress(self, call: Call) -> None:
         """Keep the lease alive."""
-        self._check()
         percent = call["percent"]
         assert isinstance(percent, int)
         self.told.append(percent)
@@ -95,11 +94,6 @@ class Lease(Managed):
         """End the lease."""
         self._end()
 
-    def _check(self) -> None:
-        if self.state_now != State.ready:
-            raise vim.fault.Timedout(msg="The lease is not ready")
-
     def _end(self) -> None:
-        self._check()
         self.state_now = State.done
-        self.world.touch()
+        self.world.remove(self)

@@ -15,6 +15,7 @@ from tests.support.vsphere.devices import DATASTORE_MOID, NETWORK_MOID, Attached
 from tests.support.vsphere.inventory import POOL_MOID, Entity
 from tests.support.vsphere.managed import Managed, prop
 from tests.support.vsphere.snapshots import Snapshot, snapshot_info
+from tests.support.vsphere.tasks import tasks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,10 @@ class MachineFacts(Entity):
     @prop
     def rootSnapshot(self) -> list[vim.vm.Snapshot]:
         return [snapshot.ref for snapshot in self.snapshots[:1]]
+
+    @prop
+    def recentTask(self) -> list[vim.Task]:
+        return tasks_of(self.world, self)
 
     @prop
     def layoutEx(self) -> Layout:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pyVmomi import vmodl
+from pyVmomi import vim, vmodl
 from pyVmomi.VmomiSupport import ManagedObject, long
 
 from tests.support.vsphere.managed import Managed, World
-from tests.support.vsphere.sessions import Session
+from tests.support.vsphere.sessions import Session, not_authenticated
 
 Collector = vmodl.query.PropertyCollector
 
 
-def read(target: Managed, path: str, session: Session) -> object:
+def read(target: Managed, path: str, session: Session | None = None) -> object:
     """Read a dotted path of an object; None when it is not set. Raises InvalidProperty."""
     name, _, rest = path.partition(".")
     value = target.get(name, session)
@@ -38,12 +38,14 @@ def _typed(value: object, declared: type) -> object:
 
 
 def content_of(target: Managed, specs: Sequence[Collector.PropertySpec], session: Session) -> Collector.ObjectContent:
-    """Read what the specs ask for of one object; paths that do not exist are told as missing."""
+    """Read what the specs ask for of one object; paths that do not exist, or not for this session, are missing."""
     content = Collector.ObjectContent(obj=target.ref)
     for path in sorted(paths_of(target, specs)):
         try:
+            if not session.live:
+                raise not_authenticated(target.ref, "System.Read")
             value = read(target, path, session)
-        except vmodl.query.InvalidProperty as fault:
+        except (vmodl.query.InvalidProperty, vim.fault.NotAuthenticated) as fault:
             content.missingSet.append(Collector.MissingProperty(path=path, fault=fault))
             continue
         if value is not None:

@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         call = Call(request.name, self.session, request.arguments)
         with self.world.lock:
             self._hinder(request.name)
-            if request.name not in OPEN_CALLS and not _is_about_the_service(request):
+            if request.name not in OPEN_CALLS and not _reads_content(request):
                 self.session.check()
             self.session.calls += 1
             assert request.this is not None
@@ -240,9 +240,9 @@ class Handler(BaseHTTPRequestHandler):
 PROPERTY_COLLECTOR = "propertyCollector"
 
 
-def _is_about_the_service(request: soap.Request) -> bool:
-    """Whether a call reads what anybody may know: pyvmomi and others read `content` before they log in."""
-    return isinstance(request.this, ManagedObject) and request.this._moId == "ServiceInstance"
+def _reads_content(request: soap.Request) -> bool:
+    """Whether a call reads `content` of the ServiceInstance, which pyvmomi does before the login."""
+    return request.name == soap.FETCH and request.arguments.get("prop") == "content"
 
 
 def _answer(target: Managed, call: Call, version: str) -> bytes:

@@ -9,7 +9,7 @@ from pyVmomi.VmomiSupport import ManagedObject
 
 from tests.support.vsphere.inventory import ROOT_MOID
 from tests.support.vsphere.managed import Call, Managed, World, prop, soap
-from tests.support.vsphere.properties import Collector
+from tests.support.vsphere.properties import Collector, read
 
 API_VERSION = "8.0.3.0"
 
@@ -113,16 +113,12 @@ class SearchIndex(Managed):
 
     @soap("FindByUuid")
     def find_by_uuid(self, call: Call) -> vim.VirtualMachine | None:
-        """Find the machine of a BIOS or an instance UUID."""
-        name = "instanceUuid" if call["instanceUuid"] else "uuid"
-        for entry in self.world.every(vim.VirtualMachine):
-            config = entry.get("config")
-            if call["vmSearch"] and getattr(config, name) == call["uuid"]:
-                return entry.ref
-        return None
+        """Find a machine by its BIOS or its instance UUID."""
+        return next(iter(self.find_all_by_uuid(call)), None)
 
     @soap("FindAllByUuid")
     def find_all_by_uuid(self, call: Call) -> list[vim.VirtualMachine]:
-        """Find all machines of a BIOS or an instance UUID."""
-        found = self.find_by_uuid(call)
-        return [] if found is None else [found]
+        """Find all machines of a UUID."""
+        name = "instanceUuid" if call["instanceUuid"] else "uuid"
+        machines = self.world.every(vim.VirtualMachine) if call["vmSearch"] else iter(())
+        return [entry.ref for entry in machines if read(entry, f"config.{name}") == call["uuid"]]

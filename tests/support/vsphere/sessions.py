@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pyVmomi import vim, vmodl
+from pyVmomi.VmomiSupport import ManagedObject
 
 from tests.support.vsphere.managed import Call, Managed, World, prop, soap
 
-OPEN_CALLS = frozenset({"RetrieveServiceContent", "Login", "CurrentTime"})
-"""What may be called without being logged in."""
+OPEN_CALLS = frozenset({"RetrieveServiceContent", "Login", "RetrieveProperties", "RetrievePropertiesEx"})
+"""What may be called without being logged in; properties are then missing, and NotAuthenticated is why."""
 
 
 @dataclass(eq=False)
@@ -36,12 +37,15 @@ class Session:
         self._collector = self._collector or make()
         return self._collector
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody is logged in."""
+        return self.user is not None and not self.ended
+
     def check(self) -> None:
         """Raise NotAuthenticated unless the session is logged in."""
-        if self.user is None or self.ended:
-            root = vim.Folder("group-d1")
-            message = "The session is not authenticated."
-            raise vim.fault.NotAuthenticated(object=root, privilegeId="System.View", msg=message)
+        if not self.live:
+            raise not_authenticated(vim.Folder("group-d1"), "System.View")
 
     def view(self) -> vim.UserSession:
         """The session as the API tells it."""
@@ -128,3 +132,9 @@ class Sessions(Managed):
         for entry in session.owned:
             self.world.remove(entry)
         self.world.touch()
+
+
+def not_authenticated(target: ManagedObject, privilege: str) -> vim.fault.NotAuthenticated:
+    """What somebody is told who is not logged in."""
+    message = "The session is not authenticated."
+    return vim.fault.NotAuthenticated(object=target, privilegeId=privilege, msg=message)

@@ -181,15 +181,20 @@ class VsphereSimulator:
         with self.world.lock:
             remove_disk(self.machine(machine), self.slot(machine, disk_index), destroy=True)
 
-    def replace_disk(self, machine: str, disk_index: int) -> None:
-        """Put another, empty disk of the same size in a disk's slot, and so under its key."""
+    def replace_disk(self, machine: str, disk_index: int, *, same_uuid: bool = False) -> None:
+        """Put another, empty disk of the same size in a disk's slot and under its file name.
+
+        With `same_uuid` it says that it is the old one, as a disk does that was restored from outside.
+        """
         with self.world.lock:
-            old = self.slot(machine, disk_index)
-            attach(self.machine(machine), old.spec)
-            remove_disk(self.machine(machine), old, destroy=True)
-            disks = self.machine(machine).disks
-            disks.insert(disk_index, old.holding(disks.pop().disk))
-            self.machine(machine).write_files()
+            entry, old = self.machine(machine), self.slot(machine, disk_index)
+            remove_disk(entry, old, destroy=True)
+            made = attach(entry, old.spec)
+            entry.disks.remove(made)
+            entry.disks.insert(disk_index, old.holding(made.disk))
+            if same_uuid:
+                made.disk.uuid = old.disk.uuid
+            entry.write_files()
 
     def storage_vmotion(self, machine: str, folder: str) -> None:
         """Move a machine's disks to another folder of the datastore; it goes on running."""

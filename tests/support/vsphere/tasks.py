@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from threading import Thread
 
 from pyVmomi import vim, vmodl
+from pyVmomi.VmomiSupport import GetWsdlMethod
 
 from tests.support.vsphere.faults import Stall, work_of
 from tests.support.vsphere.managed import Call, Managed, World, prop, soap
 
 State = vim.TaskInfo.State
+_RECENT = 10
 
 
 class Task(Managed):
@@ -27,6 +29,7 @@ class Task(Managed):
         self.entity = entity
         self.state = State.queued
         self._call = call
+        self._method = GetWsdlMethod("urn:vim25", call)
         self._work = work
         self._result: object = None
         self._fault: vmodl.MethodFault | None = None
@@ -52,9 +55,11 @@ class Task(Managed):
 
     @prop
     def info(self) -> vim.TaskInfo:
+        in_inventory = isinstance(self.entity.ref, vim.ManagedEntity)  # managers are not
         return vim.TaskInfo(
-            key=self.moid, task=self.ref, descriptionId=self._call,
-            entity=self.entity.ref, entityName=getattr(self.entity, "title", None), state=self.state,
+            key=self.moid, task=self.ref, descriptionId=_description_id(self.entity, self._call), name=self._method,
+            entity=self.entity.ref if in_inventory else None, entityName=getattr(self.entity, "title", None),
+            state=self.state,
             cancelled=self._cancelled, cancelable=True, error=self._fault, result=self._result,
             reason=vim.TaskReasonUser(userName="user"), eventChainId=0, **self._times,
         )  # fmt: skip
@@ -108,3 +113,15 @@ def run_task(world: World, entity: Managed, call: Call, work: Callable[[], objec
     world.add(task)
     task.start()
     return task.ref
+
+
+def tasks_of(world: World, entity: Managed) -> list[vim.Task]:
+    """The last tasks of an entity, those that go on and those that have ended."""
+    tasks = [task for task in world.every(vim.Task) if isinstance(task, Task) and task.entity is entity]
+    return [task.ref for task in tasks[-_RECENT:]]
+
+
+def _description_id(entity: Managed, call: str) -> str:
+    """What vCenter calls a kind of task, such as `VirtualMachine.createSnapshot`."""
+    name = "RemoveSnapshot" if call == "RemoveSnapshot_Task" else GetWsdlMethod("urn:vim25", call).info.name
+    return f"{entity.kind._wsdlName}.{name[0].lower()}{name[1:]}"
