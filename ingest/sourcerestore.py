@@ -114,6 +114,7 @@ class SourceRestore:
         self._label = f"holdfast-restore-{task.hex}"
         self._task = StreamWriter(services.log, task, services.clock)
         self._written = 0
+        self._overwriting = False
         self._about = {
             "machine_id": point.machine_id,
             "restore_point_id": point.restore_point_id,
@@ -144,6 +145,7 @@ class SourceRestore:
             raise AssertionError("a machine that was just found is recorded")
         with machine_lock(self._services, state, "worked on"):
             there = self._disk_at(fact, disk)
+            self._overwriting = True
             self._started(fact.name, "in-place", overwritten=disk.disk_id)
             with self._failing():
                 source.restore_disk(fact, there.key, self._image(disk), self._label, self._advance)
@@ -219,6 +221,7 @@ class SourceRestore:
         try:
             yield
         except (HoldfastError, AdapterError) as error:
+            error.hint = error.hint or self._in_part()
             self._failed(error.kind, error.code, str(error))
             raise
         except OSError as error:
@@ -231,8 +234,15 @@ class SourceRestore:
 
     def _failed(self, kind: str, code: str, why: str) -> None:
         """Record the failure; a log that cannot take that must not hide it."""
+        told = "; ".join(part for part in (why, self._in_part()) if part)
         with suppress(HoldfastError):
-            self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=why)
+            self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=told)
+
+    def _in_part(self) -> str:
+        """What is to be known of a disk that was overwritten, but not to its end."""
+        if not (self._overwriting and self._written):
+            return ""
+        return f"{self._disks[0].label} is overwritten in part: restore it again before the machine is started"
 
     def _completed(self, made: RestoredMachine) -> SourceRestoreReport:
         self._task.append(

@@ -10,6 +10,9 @@ from adapters.errors import SourceUnavailable
 from adapters.port import ConfigurationFile, Exclusion
 from catalog.domain import events as ev
 from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
+from ingest.progress import Silent
+from ingest.signals import Interrupted
+from ingest.sourcerestore import SourceRestoreRequest, restore_to_source
 from tests.support.lab import CHUNK, MIB, Lab, flip
 from tests.support.memory_source_simulator import Hypervisor, SimulatedDisk, SimulatedMachine
 
@@ -187,6 +190,35 @@ def test_damage_is_never_given_back(lab: Lab, hypervisor: Hypervisor, point: str
     assert list(hypervisor.machines) == ["key-web"]
     (failed,) = lab.of_type(SourceRestoreFailed)
     assert failed.kind == "corrupt"
+
+
+def test_a_disk_that_is_overwritten_in_part_is_told(lab: Lab, web: SimulatedMachine) -> None:
+    """When the point's bytes turn out damaged on the way, the error and the event say what state the disk is in."""
+    web.disks["disk-0"].content = bytearray(Random(5).randbytes(3 * MIB))
+    point = lab.backup_one(target="dc1")["restore_point"]
+    web.running = False
+    for pack in lab.packs()[1:]:
+        flip(pack, pack.stat().st_size // 2)
+    problem = lab.fails(4, "restore", point, *TO_DC1, "--in-place", "--disk", "disk-0")
+    assert "disk-0 is overwritten in part" in problem["hint"]
+    (failed,) = lab.of_type(SourceRestoreFailed)
+    assert "disk-0 is overwritten in part" in failed.why
+
+
+def test_an_interrupt_leaves_no_half_machine(lab: Lab, hypervisor: Hypervisor, point: str) -> None:
+    """Asked to stop in the middle, the restore ends, what was made is removed, and the end is recorded."""
+    asked = []
+
+    def stop() -> bool:
+        asked.append(len(hypervisor.machines))
+        return len(asked) > 10
+
+    with lab.services() as services, pytest.raises(Interrupted):
+        restore_to_source(services, SourceRestoreRequest(point, "dc1"), progress=Silent(), stop=stop)
+    assert max(asked) == 2
+    assert list(hypervisor.machines) == ["key-web"]
+    (failed,) = lab.of_type(SourceRestoreFailed)
+    assert (failed.kind, failed.code) == ("interrupted", "signal")
 
 
 def test_a_source_that_fails_is_recorded(

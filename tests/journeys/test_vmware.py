@@ -16,6 +16,7 @@ import pytest
 
 from adapters.vmware.transport.limits import HostConnections
 from catalog.domain import events as ev
+from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreStarted
 from catalog.domain.run import RunState
 from tests.support.lab import KIB, MIB, Lab
 from tests.support.qemu_vm import MISSING_TOOLS
@@ -110,6 +111,32 @@ def test_full_incremental_synthetic_and_restore(
     with lab.services() as services:
         runs = [RunState.fold(services.log.stream(event.run_id)) for event in lab.of_type(ev.RunOpened)]
     assert [(run.outcome, run.snapshot) for run in runs if run] == [("completed", "released")] * 2
+
+
+def test_a_machine_is_given_back(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new machine has the point's disks and is off; a disk is overwritten in place, and read in full next."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    point = lab.backup_one(target="dc1/web")["restore_point"]
+    contents = [vsphere.content("web", index) for index in (0, 1)]
+    made = lab.json("restore", point, "--to-source", "dc1", "--as", "web again")
+    assert [vsphere.content("web again", index) for index in (0, 1)] == contents
+    assert vsphere.machine("web again").power_state == "poweredOff"
+    (started,) = lab.of_type(SourceRestoreStarted)
+    (completed,) = lab.of_type(SourceRestoreCompleted)
+    assert (started.machine, completed.key) == ("web again", made["key"])
+
+    again = lab.backup_one(target="dc1/web again")
+    vsphere.write("web again", 0, MIB, b"ransom" * 1000)
+    damaged = vsphere.content("web again", 0)
+    in_place = ["restore", again["restore_point"], "--to-source", "dc1", "--in-place", "--disk"]
+    lab.ok(*in_place, again["disks"][0]["disk"])
+    assert vsphere.content("web again", 0) == contents[0] != damaged
+    record = lab.backup_one(target="dc1/web again")
+    assert (record["disks"][0]["level"], record["disks"][0]["cause"]) == ("full", "no-base-token")
+    assert _restored(lab, record["restore_point"], record["disks"][0]["disk"]) == contents[0]
+    problem = lab.fails(8, "restore", point, "--to-source", "dc1", "--in-place", "--disk", record["disks"][0]["disk"])
+    assert problem["code"] == "machine-running"
 
 
 def test_side_by_side(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
