@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,20 @@ _START_SECONDS = 20.0
 _END_SECONDS = 5.0
 _DYING_SECONDS = 0.3  # between a connection that broke and the end of the program that broke it
 _TAIL_BYTES = 4096
+
+
+@contextmanager
+def as_descriptor(secret: str) -> Iterator[int]:
+    """Offer a secret to a child by a descriptor that it inherits: its command line and environment show nothing."""
+    read_end, write_end = os.pipe()
+    try:
+        try:
+            os.write(write_end, secret.encode())
+        finally:
+            os.close(write_end)
+        yield read_end
+    finally:
+        os.close(read_end)
 
 
 class ChildEnded(Exception):

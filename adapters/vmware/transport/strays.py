@@ -9,9 +9,14 @@ from pathlib import Path
 
 from adapters.nbd import strays
 from adapters.port import Leftover
-from adapters.vmware.transport.vddk import RUN_PREFIX
+from adapters.vmware.transport import san, vddk
 
 
 def end_strays(runtime_dir: Path, host: str, vm_moref: str) -> list[Leftover]:
     """End what reads the machine's disks and belongs to no living run, and remove its folders."""
-    return strays.end_strays(runtime_dir, RUN_PREFIX, {"machine": vm_moref, "host": host})
+    about = {"machine": vm_moref, "host": host}
+    return [
+        leftover
+        for prefix in (vddk.RUN_PREFIX, san.RUN_PREFIX)
+        for leftover in strays.end_strays(runtime_dir, prefix, about)
+    ]

@@ -15,10 +15,11 @@ import pytest
 from adapters.errors import AdapterError, SourceCorrupt, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.port import Extent
 from adapters.secret import Secret
+from adapters.vmware.transport.childreader import ChildReader
 from adapters.vmware.transport.limits import HostConnections
 from adapters.vmware.transport.nbdkit import UNREPORTED, vddk_missing
 from adapters.vmware.transport.strays import end_strays
-from adapters.vmware.transport.vddk import RUN_PREFIX, VddkReader, vddk_arguments
+from adapters.vmware.transport.vddk import RUN_PREFIX, open_vddk, vddk_arguments
 from tests.support.eventually import eventually
 from tests.support.vddk import VddkStandIn
 from tests.support.vmware_access import PASSWORD, disk_access
@@ -50,9 +51,9 @@ def runtime_dir(tmp_path: Path) -> Iterator[Path]:
 
 def opened(
     stand_in: VddkStandIn, runtime_dir: Path, places: HostConnections, kind: str = "nbdssl", size: int = len(CONTENT)
-) -> VddkReader:
+) -> ChildReader:
     """Open a reader of the stand-in's disk."""
-    return VddkReader(disk_access(runtime_dir, vddk_dir=stand_in.vddk_dir, size_bytes=size), kind, places)
+    return open_vddk(disk_access(runtime_dir, vddk_dir=stand_in.vddk_dir, size_bytes=size), kind, places)
 
 
 def children(runtime_dir: Path) -> list[tuple[int, bytes]]:
@@ -216,7 +217,7 @@ def test_a_password_of_two_lines_is_refused(stand_in: VddkStandIn, runtime_dir: 
     """nbdkit would read the first line only, and be refused by the server for it."""
     access = disk_access(runtime_dir, vddk_dir=stand_in.vddk_dir, password=Secret(lambda: "one\ntwo"))
     with pytest.raises(SourceInvalid, match="two lines"):
-        VddkReader(access, "nbdssl", places)
+        open_vddk(access, "nbdssl", places)
 
 
 def test_a_name_with_a_control_character_is_refused(tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_what_is_missing_is_said(tmp_path: Path, stand_in: VddkStandIn, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     assert vddk_missing(stand_in.vddk_dir) == "nbdkit is not installed"
     with pytest.raises(SourceUnavailable) as refused:
-        VddkReader(disk_access(tmp_path / "runtime", vddk_dir=stand_in.vddk_dir), "nbdssl", HostConnections("vc"))
+        open_vddk(disk_access(tmp_path / "runtime", vddk_dir=stand_in.vddk_dir), "nbdssl", HostConnections("vc"))
     assert refused.value.code == "vddk-missing"
 
 
@@ -256,7 +257,7 @@ def test_an_absent_plugin_is_told(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert why in str(vddk_missing(tmp_path))
     with pytest.raises(SourceUnavailable) as refused:
-        VddkReader(disk_access(runtime_dir, vddk_dir=tmp_path), "nbdssl", HostConnections("vc"))
+        open_vddk(disk_access(runtime_dir, vddk_dir=tmp_path), "nbdssl", HostConnections("vc"))
     assert refused.value.code == "vddk-missing"
     assert why in refused.value.why
 
@@ -264,9 +265,9 @@ def test_an_absent_plugin_is_told(
 WORKER = """
 import sys, time
 from pathlib import Path
-from adapters.vmware.transport.vddk import VddkReader
+from adapters.vmware.transport.vddk import open_vddk
 from tests.support.vmware_access import disk_access
-reader = VddkReader(disk_access(Path(sys.argv[1]), vddk_dir=Path(sys.argv[2]), size_bytes=512), "nbdssl")
+reader = open_vddk(disk_access(Path(sys.argv[1]), vddk_dir=Path(sys.argv[2]), size_bytes=512), "nbdssl")
 print("open", flush=True)
 time.sleep(600)
 """
