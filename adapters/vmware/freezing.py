@@ -14,7 +14,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -34,7 +34,7 @@ from adapters.vmware.places import Stores, disk_facts, flat_path, split_file
 from adapters.vmware.properties import read_object
 from adapters.vmware.querying import allocated_areas, changed_since_base
 from adapters.vmware.reading import SharedReader
-from adapters.vmware.session import Session
+from adapters.vmware.session import Session, UnansweredCall
 from adapters.vmware.snapshot import Taken, VmwareDisk, VmwareSnapshot
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
@@ -43,6 +43,10 @@ from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.choose import choose_transport
 from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
 from adapters.vmware.transport.limits import HostConnections, connections_to
+
+RESERVE_BYTES = 256 << 20
+MOST_FILES = 30
+"""How long a chain may be to begin with; vSphere takes 32."""
 
 OpenReader = Callable[[TransportChoice, DiskAccess], BlockReader]
 
@@ -85,6 +89,7 @@ class Freezing:
         self._require_disks(self._machine.disks or ())
         if self._machine.consolidation_needed:
             self._tools.keeper.consolidate(self._machine)
+        self._require_room()
         tracking = ensure_tracking(self._session, self._tools.waiter, self._machine)
         moref, consistency, cause = self._create()
         try:
@@ -110,6 +115,24 @@ class Freezing:
                     code="disk-excluded",
                     why=exclusion.reason,
                     hint=exclusion.way_out,
+                )
+
+    def _require_room(self) -> None:
+        """A guest stops when its snapshot fills the datastore, and no snapshot fits on a chain that is full."""
+        for disk in self._machine.disks or ():
+            if len(disk.chain) > MOST_FILES:
+                raise SourceLimit(
+                    f"{disk.fact.label} of {self._machine.name} has too many snapshots",
+                    code="too-many-snapshots",
+                    why=f"its chain has {len(disk.chain)} files",
+                    hint="Remove snapshots that nobody needs, or consolidate its disks.",
+                )
+            free = self._tools.stores.free_bytes(disk.datastore) if disk.datastore is not None else None
+            if free is not None and free < RESERVE_BYTES:
+                raise SourceLimit(
+                    f"The datastore of {disk.fact.label} of {self._machine.name} is almost full",
+                    code="datastore-full",
+                    why=f"{free} bytes are free, {RESERVE_BYTES} are kept for what the guest writes meanwhile",
                 )
 
     def _create(self) -> tuple[str, Consistency, str | None]:
@@ -223,10 +246,11 @@ class Freezing:
             path=path,
             flat_path=flat,
             size_bytes=disk.fact.size_bytes,
-            export_lease=lambda: session.read("No lease on the snapshot was given", entity.ExportSnapshot),
+            export_lease=lambda: _lease(session, entity),
             runtime_dir=self._tools.runtime_dir,
             vddk_dir=settings.vddk_dir,
             export_key=disk.export_key,
+            renew=session.touch,
         )
 
     def _places(self) -> HostConnections:
@@ -234,6 +258,13 @@ class Freezing:
         places = connections_to(f"{self._session.host}/{self._machine.host or self._machine.moref}", 0)
         places.limit(self._session.settings.connections_per_host)
         return places
+
+
+def _lease(session: Session, snapshot: vim.vm.Snapshot) -> vim.HttpNfcLease:
+    try:
+        return session.effect("No lease on the snapshot was given", snapshot.ExportSnapshot)
+    except UnansweredCall as unanswered:
+        raise unanswered.error from None  # a lease that nobody renews ends by itself
 
 
 class _Placed:

@@ -56,6 +56,11 @@ class Stores:
             )
         return self._known[moref]
 
+    def free_bytes(self, moref: str) -> int | None:
+        """How much room a datastore has now; None when it does not tell."""
+        entity = self._session.bound(vim.Datastore, moref)
+        return read_object(self._session, entity, ["summary.freeSpace"]).get("summary.freeSpace")
+
     def _datacenter(self, entity: Any) -> str:
         """The inventory path of the datacenter above `entity`, without the root folder; empty if there is none."""
         names: list[str] = []

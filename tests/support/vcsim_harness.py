@@ -66,7 +66,7 @@ class VcsimHarness:
     def close(self) -> None:
         """Remove the machine."""
         with suppress(AdapterError):
-            self._run(lambda: self._machine.Destroy_Task())
+            self._run(self._machine.Destroy_Task)
         self._session.close()
 
     @property

@@ -16,8 +16,9 @@ class DiskAccess:
     """One disk of one snapshot at one server.
 
     `ssl_context` trusts exactly what the settings say; `thumbprint_sha1` is of the server's certificate, as VDDK wants
-    it (`AA:BB:…`). `cookie` returns the session's `vmware_soap_session` value, which changes after a new log-in. `path`
-    is the descriptor of the frozen disk within `datastore`, `flat_path` its flat file when it has one.
+    it (`AA:BB:…`). `cookie` returns the session's `vmware_soap_session` value, which changes after a new log-in;
+    `renew` logs in again if the session has ended. `path` is the descriptor of the frozen disk within `datastore`,
+    `flat_path` its flat file when it has one.
     `export_lease` asks the server for a lease on the snapshot's disks; `export_key` (`VirtualLsiLogicController0:0`)
     tells this disk's among them, and may be left out of a machine with one disk.
     """
@@ -40,6 +41,7 @@ class DiskAccess:
     runtime_dir: Path
     vddk_dir: Path | None
     export_key: str | None = None
+    renew: Callable[[], None] | None = None
 
     @property
     def name(self) -> str:

@@ -53,7 +53,7 @@ def _folder(access: DiskAccess) -> FolderReader:
             why="the frozen content is not one flat file",
         )
     return FolderReader(
-        HttpsServer(access.host, access.port, access.ssl_context, access.cookie),
+        HttpsServer(access.host, access.port, access.ssl_context, access.cookie, access.renew),
         access.datastore,
         access.flat_path,
         access.datacenter_path,

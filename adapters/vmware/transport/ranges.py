@@ -40,12 +40,13 @@ _REFUSALS: dict[int, tuple[type[AdapterError], str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class HttpsServer:
-    """A server and our standing there: `cookie` returns the session's cookie as it is now."""
+    """A server and our standing there: `cookie` returns the session's cookie as it is now, `renew` logs in again."""
 
     host: str
     port: int
     trust: ssl.SSLContext
     cookie: Callable[[], str]
+    renew: Callable[[], None] | None = None
 
     def headers(self) -> dict[str, str]:
         """What every request carries."""
@@ -104,6 +105,8 @@ class RangedFile:
                         f"The server does not let us read {self._name}", code="session-ended", why="status 401"
                     ) from None
                 renewed = True
+                if self._server.renew is not None:
+                    self._server.renew()
         raise SourceUnavailable(f"{self._name} could not be read", code="folder-lost", why=f"{why}, {tries} times")
 
     def close(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.port import Consistency
 from adapters.vmware.snapshots import Patience
 from adapters.vmware.source import VmwareSource
@@ -156,6 +157,27 @@ def test_a_session_that_is_killed_costs_nothing(vsphere: VsphereSimulator, sourc
         reader.close()
         vsphere.expire_sessions()
     assert vsphere.snapshots("vm") == []
+
+
+def test_a_datastore_that_is_almost_full_is_spared(
+    vsphere: VsphereSimulator, source: VmwareSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest would stop when its snapshot fills it: no snapshot is taken."""
+    free = shutil.disk_usage(vsphere.datastore)._replace(free=(256 << 20) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(SourceLimit) as caught:
+        bases_of(source, "vm")
+    assert caught.value.code == "datastore-full"
+    assert vsphere.snapshots("vm") == []
+
+
+def test_a_chain_that_is_full_is_told(vsphere: VsphereSimulator, source_of: MakeSource) -> None:
+    """A machine with thirty snapshots gets no more of them."""
+    for number in range(30):
+        vsphere.plant_snapshot("vm", f"forgotten {number}")
+    with pytest.raises(SourceLimit) as caught:
+        bases_of(source_of(vsphere), "vm")
+    assert caught.value.code == "too-many-snapshots"
 
 
 # --- whose snapshots ---
