@@ -132,7 +132,7 @@ class PropertyCollector(Managed):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return None
-            self.world.changed.wait(left)
+            self.world.wait_for_change(left)
             call.session.check()
             if self._cancelled:
                 raise vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")

@@ -15,13 +15,16 @@ class Connections:
         self._lock = Lock()
         self._open: dict[socket.socket, set[str]] = {}
         self._most: Counter[str] = Counter()
+        self._broken = False
         self.accepted = 0
 
     def opened(self, connection: socket.socket) -> None:
-        """Count a new connection."""
+        """Count a new connection; it is cut at once when all others were."""
         with self._lock:
             self._open[connection] = set()
             self.accepted += 1
+            if self._broken:
+                _cut(connection)
 
     def carries(self, connection: socket.socket, host: str) -> None:
         """Count a connection for a host."""
@@ -45,11 +48,11 @@ class Connections:
             return self._now()[host]
 
     def break_all(self) -> None:
-        """Cut every connection."""
+        """Cut every connection, and those that are still to come."""
         with self._lock:
+            self._broken = True
             for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                _cut(connection)
 
     def _now(self) -> dict[str, int]:
         counts: dict[str, int] = defaultdict(int)
@@ -57,3 +60,8 @@ class Connections:
             for host in hosts:
                 counts[host] += 1
         return counts
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS has no say in it

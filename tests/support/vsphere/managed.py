@@ -105,6 +105,8 @@ class World:
         self.faults = faults
         self.address = ""
         """Host and port of the server."""
+        self.waiting = 0
+        """How many calls wait for changes now."""
         self.thumbprint = ""
         """SHA-1 of its certificate, as `AA:BB:..`."""
         self.lock = RLock()
@@ -130,6 +132,12 @@ class World:
         """Wake those who wait for changes."""
         with self.lock:
             self.changed.notify_all()
+
+    def wait_for_change(self, seconds: float | None) -> None:
+        """Give the lock up until something changes."""
+        self.waiting += 1
+        self.changed.wait(seconds)
+        self.waiting -= 1
 
     def find(self, ref: ManagedObject) -> Managed:
         """The object that a reference names. Raises ManagedObjectNotFound."""

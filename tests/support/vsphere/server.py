@@ -61,10 +61,11 @@ class Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, in its thread."""
         with suppress(OSError):  # a client that does not like our certificate, or goes away
-            request.settimeout(None)
-            with self.context.wrap_socket(request, server_side=True) as secured:
+            secured = self.context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            with secured:
                 self.connections.opened(secured)
                 try:
+                    secured.do_handshake()
                     super().finish_request(secured, client_address)
                 finally:
                     self.connections.closed(secured)
@@ -73,11 +74,12 @@ class Server(ThreadingHTTPServer):
         """Leave it to `broken`."""
 
     def close(self) -> None:
-        """Cut every connection and end all threads."""
+        """Cut every connection and end all threads, those included that wait for something."""
         self.closing.set()
+        self.sessions.expire()
         self.world.touch()
-        self.connections.break_all()
         self.shutdown()
+        self.connections.break_all()
         self.server_close()
 
 
@@ -209,7 +211,8 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(HTTPStatus.UNAUTHORIZED)
             places[place]()
         except Refused as refusal:
-            self.close_connection = self.command == "PUT"  # its body was not read
+            for _ in self.body():
+                pass  # a client that is still sending would not see the answer
             self._send_plain(refusal.status, b"")
         except HungUp:
             self.close_connection = True
@@ -226,8 +229,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

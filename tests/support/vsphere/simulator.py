@@ -109,6 +109,11 @@ class VsphereSimulator:
         digest = hashlib.sha1(ssl.PEM_cert_to_DER_cert(certificate.read_text()), usedforsecurity=False)
         self.world.thumbprint = ":".join(f"{byte:02X}" for byte in digest.digest())
 
+    @property
+    def waiting(self) -> int:
+        """How many clients wait for updates now."""
+        return self.world.waiting
+
     def expire_sessions(self) -> None:
         """End all sessions now, whatever they are waiting for."""
         self.sessions.expire()
