@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from pyVmomi import vim
 
 from adapters.vmware.transport.limits import HostConnections
 from catalog.domain import events as ev
@@ -25,6 +26,7 @@ from tests.support.vcsim_process import PASSWORD, Vcsim, running_vcsim
 from tests.support.vsphere import VsphereSimulator
 from tests.support.vsphere.building import MachineSpec
 from tests.support.vsphere.devices import DiskSpec
+from tests.support.vsphere.faults import hide
 
 SIZE = 4 * MIB
 IN_ORDER = [
@@ -137,6 +139,41 @@ def test_a_machine_is_given_back(lab: Lab, vsphere: VsphereSimulator, monkeypatc
     assert _restored(lab, record["restore_point"], record["disks"][0]["disk"]) == contents[0]
     problem = lab.fails(8, "restore", point, "--to-source", "dc1", "--in-place", "--disk", record["disks"][0]["disk"])
     assert problem["code"] == "machine-running"
+
+
+def test_a_snapshot_that_stays_is_removed_by_the_next_run(
+    lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restore point stands with its clean-up pending; the next run removes what is left, and is incremental."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    lab.backup_one(target="dc1/db")
+    vsphere.faults.fail_task("RemoveSnapshot_Task", vim.fault.FileLocked(msg="somebody reads it"))
+    vsphere.write("db", 0, 700 * KIB, b"later")
+    record = lab.backup_one(target="dc1/db")
+    assert any("clean-up is pending" in warning for warning in record["warnings"])
+    assert len(vsphere.snapshots("db")) == 1
+    assert len(lab.of_type(ev.SnapshotReleaseFailed)) == 1
+    assert lab.restored(record["restore_point"]) == vsphere.content("db", 0)
+    vsphere.write("db", 0, 800 * KIB, b"later still")
+    again = lab.backup_one(target="dc1/db")
+    assert vsphere.snapshots("db") == []
+    assert len(lab.of_type(ev.LeftoverCleaned)) == 1
+    assert again["disks"][0]["level"] == "incremental"
+    assert lab.restored(again["restore_point"]) == vsphere.content("db", 0)
+
+
+def test_tracking_that_lies_is_found(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes that the server keeps quiet about show in the sample: the disk is read in full, and comes back exactly."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    lab.backup_one(target="dc1/web")
+    vsphere.faults.areas = hide(0, 3 * MIB)
+    vsphere.write("web", 0, 0, Random(7).randbytes(3 * MIB))
+    record = lab.backup_one(target="dc1/web")
+    assert record["disks"][0]["cause"] == "tracking-distrusted"
+    assert len(lab.of_type(ev.ChangeTrackingDistrusted)) == 1
+    assert _restored(lab, record["restore_point"], record["disks"][0]["disk"]) == vsphere.content("web", 0)
 
 
 def test_side_by_side(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
