@@ -86,6 +86,8 @@ def connection_error(error: Exception, host: str) -> AdapterError:
         return tls_error(error, host)
     if isinstance(error, TimeoutError):
         return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
+    if type(error) is HTTPException:  # pyvmomi's, of a status that carries no SOAP
+        return SourceUnavailable(f"{host} refuses to answer", code="server-refused", why=f"HTTP status {error}")
     if isinstance(error, ExpatError | HTTPException):
         why = f"{type(error).__name__}: {error}"
         return SourceUnavailable(f"{host} did not answer as vSphere does", code="not-vsphere", why=why)

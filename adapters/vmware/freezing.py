@@ -42,7 +42,7 @@ from adapters.vmware.tracking import Tracking, ensure_tracking
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.choose import choose_transport
 from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
-from adapters.vmware.transport.limits import HostConnections, connections_to
+from adapters.vmware.transport.limits import connections_to
 
 RESERVE_BYTES = 256 << 20
 MOST_FILES = 30
@@ -212,8 +212,9 @@ class Freezing:
         facts = disk_facts(session, store, disk, flat=flat is not None, encrypted=encrypted)
         state, choice = self._way(facts, state)
         access = self._access(frozen, disk, flat, store.datacenter_path)
+        connections_to(access.place, access.port).limit(session.settings.connections_per_host)
         readers = SharedReader(
-            lambda: _Placed(self._places(), lambda: self._tools.open_reader(choice, access)),
+            lambda: self._tools.open_reader(choice, access),
             lambda: allocated_areas(session, machine, frozen.moref, disk),
         )
         return VmwareDisk(disk.fact, token(disk), state, changed, choice, readers)
@@ -251,13 +252,8 @@ class Freezing:
             vddk_dir=settings.vddk_dir,
             export_key=disk.export_key,
             renew=session.touch,
+            host_moref=self._machine.host,
         )
-
-    def _places(self) -> HostConnections:
-        """The places of the ESXi host that the machine runs on: its NFC service counts open disks."""
-        places = connections_to(f"{self._session.host}/{self._machine.host or self._machine.moref}", 0)
-        places.limit(self._session.settings.connections_per_host)
-        return places
 
 
 def _lease(session: Session, snapshot: vim.vm.Snapshot) -> vim.HttpNfcLease:
@@ -265,29 +261,3 @@ def _lease(session: Session, snapshot: vim.vm.Snapshot) -> vim.HttpNfcLease:
         return session.effect("No lease on the snapshot was given", snapshot.ExportSnapshot)
     except UnansweredCall as unanswered:
         raise unanswered.error from None  # a lease that nobody renews ends by itself
-
-
-class _Placed:
-    """A reader that holds one of its host's places until it is closed."""
-
-    def __init__(self, places: HostConnections, opener: Callable[[], BlockReader]) -> None:
-        self._places = places
-        places.take(None)
-        try:
-            self._reader = opener()
-        except BaseException:
-            places.leave()
-            raise
-        self._closed = False
-        self.size_bytes = self._reader.size_bytes
-        self.transport = self._reader.transport
-        self.extents = self._reader.extents
-        self.pread_into = self._reader.pread_into
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            try:
-                self._reader.close()
-            finally:
-                self._places.leave()

@@ -20,7 +20,8 @@ class DiskAccess:
     `renew` logs in again if the session has ended. `path` is the descriptor of the frozen disk within `datastore`,
     `flat_path` its flat file when it has one.
     `export_lease` asks the server for a lease on the snapshot's disks; `export_key` (`VirtualLsiLogicController0:0`)
-    tells this disk's among them, and may be left out of a machine with one disk.
+    tells this disk's among them, and may be left out of a machine with one disk. `host_moref` is the ESXi host that the
+    machine runs on.
     """
 
     host: str
@@ -42,6 +43,12 @@ class DiskAccess:
     vddk_dir: Path | None
     export_key: str | None = None
     renew: Callable[[], None] | None = None
+    host_moref: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Whose connections are counted: the ESXi host's, behind a vCenter, too."""
+        return f"{self.host}/{self.host_moref}" if self.host_moref is not None else self.host
 
     @property
     def name(self) -> str:

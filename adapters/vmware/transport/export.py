@@ -59,7 +59,7 @@ class ExportReader:
             self._lease = Lease(access.export_lease, self._percent, **(lease_options or {}))
             started.callback(self._lease.end, complete=False)
             self._url = self._lease.disk(access.host, access.export_key)
-            self._places = connections_to(self._url.host, self._url.port)
+            self._places = connections_to(access.place, access.port)
             self._places.take(None)
             started.pop_all()
         self._thread = Thread(target=self._download, name="nfc-export", daemon=True)

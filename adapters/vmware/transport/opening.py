@@ -58,5 +58,5 @@ def _folder(access: DiskAccess) -> FolderReader:
         access.flat_path,
         access.datacenter_path,
         access.size_bytes,
-        connections_to(access.host, access.port),
+        connections_to(access.place, access.port),
     )

@@ -49,7 +49,7 @@ def open_vddk(access: DiskAccess, kind: str, places: HostConnections | None = No
 
     The reader holds one of the host's places. Raises SourceUnavailable (`vddk-missing`, `vddk-open`), SourceDenied.
     """
-    places = places or connections_to(access.host, access.port)
+    places = places or connections_to(access.place, access.port)
     held = ExitStack()
     with ExitStack() as opening:
         places.take(None)
