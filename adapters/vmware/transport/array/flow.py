@@ -1,7 +1,8 @@
 """Server-free snapshots: the machine's snapshot is dropped seconds after the array has its own.
 
-Imports `adapters.errors` and this package only. Each step announces itself before it acts and is undone when a later one
-fails, newest first; whatever a crash leaves bears the label, and `clean` removes it by that alone.
+Imports `adapters.errors`, `adapters.port` and this package only. Each step announces itself before it acts and is
+undone when a later one fails, newest first; whatever a crash leaves bears the label, and `clean` removes it by that
+alone.
 """
 
 from __future__ import annotations
