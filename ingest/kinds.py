@@ -17,6 +17,7 @@ from adapters.port import Source
 from adapters.qemu.source import QemuSource
 from adapters.vmware.settings import TRANSPORTS, Quiesce, VmwareSettings
 from catalog.home import Home
+from ingest.arrays import array_settings, read_array
 from ingest.secrets import checked_reference, secret_of
 from storage.errors import Invalid, Unavailable
 
@@ -91,6 +92,11 @@ def a_text(text: str) -> str:
 def a_path(text: str) -> str:
     """A path, kept absolute: the next command may run elsewhere."""
     return str(Path(a_text(text)).expanduser().absolute())
+
+
+def an_array(text: str) -> str:
+    """A file that describes a storage array; its content is kept."""
+    return read_array(text, a_path)
 
 
 def a_fingerprint(text: str) -> str:
@@ -170,6 +176,7 @@ def _vmware_settings(settings: Settings) -> VmwareSettings:
         "quiesce": ("quiesce", str),
         "vddk": ("vddk_dir", Path),
         "connections": ("connections_per_host", int),
+        "array": ("array", array_settings),
     }
     told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
     return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
@@ -191,6 +198,7 @@ KINDS: dict[str, Kind] = {
             Setting("quiesce", one_of(*get_args(Quiesce))),
             Setting("vddk", a_path),
             Setting("connections", a_number(64)),
+            Setting("array", an_array),
         ),
         _vmware,
     ),

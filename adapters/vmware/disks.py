@@ -41,8 +41,8 @@ _CONTROLLERS: tuple[tuple[type, str], ...] = (
 class Disk:
     """A virtual disk at one moment. `chain` are its files from the one written now to the root, `[datastore] path`.
 
-    `rdm` is the compatibility mode of a raw device mapping. `key_id` names the key of an encrypted disk; keys
-    themselves never reach us. `export_key` is what the server calls the disk in a lease.
+    `rdm` is the compatibility mode of a raw device mapping, `lun_uuid` vSphere's id of its LUN. `key_id` names the key
+    of an encrypted disk; keys themselves never reach us. `export_key` is what the server calls the disk in a lease.
     """
 
     fact: DiskFact
@@ -56,6 +56,7 @@ class Disk:
     rdm: str | None
     key_id: str | None
     export_key: str | None = None
+    lun_uuid: str | None = None
 
     @property
     def file(self) -> str:
@@ -101,6 +102,7 @@ def _disk(device: Any, by_key: Mapping[int, Any], *, alone: bool, template: bool
         rdm=getattr(backing, "compatibilityMode", None),
         key_id=_key_id(backing),
         export_key=_export_key(device, controller),
+        lun_uuid=getattr(backing, "lunUuid", None) or None,
     )
 
 

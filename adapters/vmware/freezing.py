@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyVmomi import vim
 
@@ -25,6 +25,7 @@ from adapters.port import (
     Untracked,
 )
 from adapters.vmware import quiesce
+from adapters.vmware.arrays import Arrays, require_moment
 from adapters.vmware.busy import Claim
 from adapters.vmware.changeid import token
 from adapters.vmware.configuration import configuration_files
@@ -40,6 +41,8 @@ from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
 from adapters.vmware.tracking import Tracking, ensure_tracking
 from adapters.vmware.transport.access import DiskAccess
+from adapters.vmware.transport.array.flow import ServerFree
+from adapters.vmware.transport.array.port import Presented
 from adapters.vmware.transport.choose import choose_transport
 from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
 from adapters.vmware.transport.limits import connections_to
@@ -48,7 +51,12 @@ RESERVE_BYTES = 256 << 20
 MOST_FILES = 30
 """How long a chain may be to begin with; vSphere takes 32."""
 
-OpenReader = Callable[[TransportChoice, DiskAccess], BlockReader]
+
+class OpenReader(Protocol):
+    """Opens a frozen disk by the transport that was chosen; `presented` is the clone of an array that holds it."""
+
+    def __call__(self, choice: TransportChoice, access: DiskAccess, presented: Presented | None, /) -> BlockReader:
+        """Return the reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Tools:
     waiter: TaskWaiter
     keeper: SnapshotKeeper
     stores: Stores
+    arrays: Arrays
     proxy: Callable[[], ProxyFacts]
     open_reader: OpenReader
     runtime_dir: Path
@@ -82,6 +91,8 @@ class Freezing:
         self._machine = machine
         self._request = request
         self._claim = claim
+        self._array: ServerFree | None = None
+        self._on_array: dict[str, tuple[Disk, str]] = {}
 
     def take(self, forget: Callable[[], None]) -> VmwareSnapshot:
         """Take the snapshot. `forget` is called when it is let go."""
@@ -189,9 +200,29 @@ class Freezing:
             self._session, self._session.bound(vim.VirtualMachine, self._machine.moref), ["layoutEx"]
         ).get("layoutEx")
         disks = {disk.fact.key: self._disk(frozen, disk, tracking, layout) for disk in wanted}
-        taken = Taken(self._request.label, self._machine, frozen.moref, consistency, cause)
         files = self._configuration(frozen, layout)
-        return VmwareSnapshot(self._session, self._tools.keeper, taken, disks, files, self._claim, forget)
+        moref = frozen.moref if self._array is None else self._to_array(self._array, frozen.moref, set(disks))
+        taken = Taken(self._request.label, self._machine, moref, consistency, cause, self._array)
+        return VmwareSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
+
+    def _to_array(self, array: ServerFree, moref: str, keys: set[str]) -> str | None:
+        """Let the array freeze its disks; return the machine's snapshot where other disks still need it."""
+        keeper, machine = self._tools.keeper, self._machine
+        seen: list[Machine] = []
+        needed = keys != self._on_array.keys()
+        try:
+            array.take(
+                held=lambda: seen.append(keeper.require(machine, moref)),
+                drop=lambda: None if needed else keeper.remove(machine, moref),
+            )
+            written = {disk.fact.key: disk for disk in seen[-1].disks or ()}
+            for key, (disk, volume) in self._on_array.items():
+                require_moment(array.presented(volume), disk, written.get(key))
+        except BaseException:
+            with suppress(AdapterError):
+                array.release()
+            raise
+        return moref if needed else None
 
     def _configuration(self, frozen: Frozen, layout: Any) -> tuple[ConfigurationFile, ...]:
         stores = {disk.datastore for disk in frozen.disks if disk.datastore is not None}
@@ -209,15 +240,29 @@ class Freezing:
         store = self._tools.stores.get(disk.datastore)
         flat = flat_path(disk, layout)
         encrypted = self._machine.encrypted
-        facts = disk_facts(session, store, disk, flat=flat is not None, encrypted=encrypted)
+        volume = self._tools.arrays.volume_of(store, disk, flat=flat is not None)
+        facts = disk_facts(session, store, disk, flat=flat is not None, encrypted=encrypted, array_volume=volume)
         state, choice = self._way(facts, state)
         access = self._access(frozen, disk, flat, store.datacenter_path)
-        connections_to(access.place, access.port).limit(session.settings.connections_per_host)
-        readers = SharedReader(
-            lambda: self._tools.open_reader(choice, access),
-            lambda: allocated_areas(session, machine, frozen.moref, disk),
-        )
+        if choice.kind == "array_snapshot" and volume is not None:
+            readers = self._of_clone(frozen, disk, choice, access, volume)
+        else:
+            connections_to(access.place, access.port).limit(session.settings.connections_per_host)
+            readers = SharedReader(
+                lambda: self._tools.open_reader(choice, access, None),
+                lambda: allocated_areas(session, machine, frozen.moref, disk),
+            )
         return VmwareDisk(disk.fact, token(disk), state, changed, choice, readers)
+
+    def _of_clone(
+        self, frozen: Frozen, disk: Disk, choice: TransportChoice, access: DiskAccess, volume: str
+    ) -> SharedReader:
+        """Read from the array; what the server can only tell while the machine's snapshot is there is asked now."""
+        array = self._array = self._array or self._tools.arrays.begin(self._machine, self._request.label)
+        array.want(volume)
+        self._on_array[disk.fact.key] = (disk, volume)
+        allocated = allocated_areas(self._session, self._machine.moref, frozen.moref, disk)
+        return SharedReader(lambda: self._tools.open_reader(choice, access, array.presented(volume)), lambda: allocated)
 
     def _way(self, facts: DiskFacts, state: Tracked | Untracked) -> tuple[Tracked | Untracked, TransportChoice]:
         """Choose the transport. Where the only one left reads whole disks, the disk is read in full."""

@@ -1,10 +1,12 @@
-"""Our mark on a snapshot: its name and its description, both. Pure; imports `adapters.errors` and `inventory`.
+"""Our mark on a machine's snapshot, its name and its description, and on an array's. Pure.
 
-A snapshot that carries both is ours to remove; one that somebody happened to name like ours is not.
+Imports `adapters.errors` and `inventory`. A snapshot of a machine that carries both is ours to remove; one that
+somebody happened to name like ours is not. A snapshot at an array has a name only, which therefore tells the machine.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from adapters.errors import SourceInvalid
@@ -39,3 +41,17 @@ def is_ours(node: SnapshotNode) -> bool:
 def carries(node: SnapshotNode, label: str) -> bool:
     """Whether the snapshot is the one of this label."""
     return node.name == snapshot_name(label) and node.description == snapshot_description(label)
+
+
+def array_name(label: str, server: str, machine: str) -> str:
+    """What the names of a machine's snapshots at an array begin with, for a label; each volume adds a number."""
+    return f"{snapshot_name(label)}-{_token(server, machine)}"
+
+
+def is_array_label_of(name: str, server: str, machine: str) -> bool:
+    """Whether a run of ours made this snapshot at an array for the machine."""
+    return re.fullmatch(rf"{MARK}.+-{_token(server, machine)}-[0-9]+", name) is not None
+
+
+def _token(server: str, machine: str) -> str:
+    return hashlib.sha256(f"{server}\0{machine}".encode()).hexdigest()[:16]

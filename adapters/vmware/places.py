@@ -96,7 +96,14 @@ def flat_path(disk: Disk, layout: Any) -> str | None:
     return path.removesuffix(".vmdk") + "-flat.vmdk"
 
 
-def disk_facts(session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool) -> DiskFacts:
+def raw_lun(disk: Disk) -> str | None:
+    """The LUN that is the frozen content, by vSphere's id of it; None for a file, and for deltas above a LUN."""
+    return disk.lun_uuid if len(disk.chain) == 1 else None
+
+
+def disk_facts(
+    session: Session, store: Store, disk: Disk, *, flat: bool, encrypted: bool, array_volume: str | None
+) -> DiskFacts:
     """What the choice of a transport is made from."""
     return DiskFacts(
         label=disk.fact.label,
@@ -106,6 +113,8 @@ def disk_facts(session: Session, store: Store, disk: Disk, *, flat: bool, encryp
         luns=store.luns,
         flat=flat,
         encrypted=encrypted or disk.key_id is not None,
+        raw_lun=raw_lun(disk),
+        array_volume=array_volume,
     )
 
 

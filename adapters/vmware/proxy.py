@@ -35,7 +35,8 @@ def proxy_facts(session: Session, root: Path = Path("/")) -> ProxyFacts:
         encrypted=slots[1] if slots is not None else False,
         luns=_luns(root / _DISKS),
         vddk_missing=vddk_missing(settings.vddk_dir),
-        array=settings.array,
+        array=settings.array.name if settings.array is not None else None,
+        array_luns_only=settings.array is not None and settings.array.luns_only,
     )
 
 

@@ -67,6 +67,11 @@ class Session:
             return self._content
 
     @property
+    def server(self) -> str:
+        """What the server is known by, whatever its address."""
+        return self.content.about.instanceUuid or self.host
+
+    @property
     def thumbprint_sha1(self) -> str:
         """The server's certificate as VDDK wants to be told it."""
         _ = self.content

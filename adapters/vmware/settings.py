@@ -1,4 +1,4 @@
-"""What a source of kind vmware is told. Imports `adapters.errors` and `adapters.secret`.
+"""What a source of kind vmware is told. Imports `adapters.errors`, `adapters.secret` and this package.
 
 Exactly one way to trust the server is meant: a pinned fingerprint, a CA file, the system's authorities (neither is
 given), or none at all, which must be asked for by name.
@@ -13,12 +13,14 @@ from typing import Literal, get_args
 
 from adapters.errors import SourceInvalid
 from adapters.secret import Secret
+from adapters.vmware.transport.array.settings import ArraySettings
 
 Quiesce = Literal["require", "prefer", "never"]
 """Whether the guest is asked to come to rest: or else no backup, or else a crash consistent one, or not at all."""
 
-TRANSPORTS = ("san", "hotadd", "nbdssl", "http_folder", "export")
-"""What is allowed unless the settings say otherwise. `nbd` sends disks in clear text and must be named."""
+TRANSPORTS = ("array_snapshot", "san", "hotadd", "nbdssl", "http_folder", "export")
+"""What is allowed unless the settings say otherwise. `nbd` sends disks in clear text and must be named;
+`array_snapshot` wants the settings of an array, and is blocked without."""
 
 _FINGERPRINT = re.compile(r"[0-9A-F]{64}")
 
@@ -27,8 +29,8 @@ _FINGERPRINT = re.compile(r"[0-9A-F]{64}")
 class VmwareSettings:
     """Where a vCenter or an ESXi host is, and how to reach it.
 
-    `fingerprint` is the SHA-256 of the server's own certificate, hex with or without colons. `array` names an array
-    driver's settings.
+    `fingerprint` is the SHA-256 of the server's own certificate, hex with or without colons. `array` is the
+    storage array that holds some of the disks.
     """
 
     host: str
@@ -42,7 +44,7 @@ class VmwareSettings:
     quiesce: Quiesce = "prefer"
     vddk_dir: Path | None = None
     connections_per_host: int = 8
-    array: str | None = None
+    array: ArraySettings | None = None
 
     def __post_init__(self) -> None:
         if not self.host or not self.user:

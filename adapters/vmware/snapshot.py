@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from adapters.errors import SourceConflict, SourceInvalid
+from adapters.errors import SourceInvalid
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -23,10 +23,10 @@ from adapters.port import (
 )
 from adapters.vmware.areas import AreaList
 from adapters.vmware.busy import Claim
-from adapters.vmware.inventory import Machine, look_at
+from adapters.vmware.inventory import Machine
 from adapters.vmware.reading import SharedReader
-from adapters.vmware.session import Session
 from adapters.vmware.snapshots import SnapshotKeeper
+from adapters.vmware.transport.array.flow import ServerFree
 
 
 class VmwareDisk:
@@ -73,13 +73,17 @@ class VmwareDisk:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a snapshot is, beside its disks."""
+    """What a snapshot is, beside its disks.
+
+    `moref` is the machine's snapshot, None when it was dropped because the disks are in the `array`'s.
+    """
 
     label: str
     machine: Machine
-    moref: str
+    moref: str | None
     consistency: Consistency
     fallback_cause: str | None
+    array: ServerFree | None = None
 
 
 class VmwareSnapshot:
@@ -87,7 +91,6 @@ class VmwareSnapshot:
 
     def __init__(
         self,
-        session: Session,
         keeper: SnapshotKeeper,
         taken: Taken,
         disks: Mapping[str, VmwareDisk],
@@ -100,7 +103,6 @@ class VmwareSnapshot:
         self.fallback_cause = taken.fallback_cause
         self.disks: Mapping[str, VmwareDisk] = disks
         self.configuration = configuration
-        self._session = session
         self._keeper = keeper
         self._taken = taken
         self._claim = claim
@@ -108,23 +110,25 @@ class VmwareSnapshot:
         self._released = False
 
     def confirm(self) -> None:
-        """Raise SourceConflict when somebody removed the snapshot, or its machine, while it was read."""
-        now = look_at(self._session, self._taken.machine.moref)
-        if all(node.moref != self._taken.moref for node in now.snapshots):
-            raise SourceConflict(
-                f"The snapshot of {now.name} did not hold",
-                code="snapshot-lost",
-                why="somebody removed it, or took the machine back to an older one",
-            )
+        """Raise SourceConflict when somebody removed the snapshot, or its machine, while it was read.
+
+        A clone of the array does not change: where all disks are read from clones there is nothing to confirm.
+        """
+        if self._taken.moref is not None:
+            self._keeper.require(self._taken.machine, self._taken.moref)
 
     def release(self, *, committed: bool) -> None:
-        """Close all readers, then remove the snapshot and see that it is gone. What fails, `reconcile` finds."""
+        """Close all readers, then remove the snapshots and see that they are gone. What fails, `reconcile` finds."""
         if self._released:
             return
         self._released = True
         try:
             self.abandon()
-            self._keeper.remove(self._taken.machine, self._taken.moref)
+            with ExitStack() as stack:
+                if self._taken.array is not None:
+                    stack.callback(self._taken.array.release)
+                if self._taken.moref is not None:
+                    self._keeper.remove(self._taken.machine, self._taken.moref)
         finally:
             self._claim.give_back()
 

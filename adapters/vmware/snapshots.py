@@ -61,6 +61,17 @@ class SnapshotKeeper:
         made = self._waiter.wait(task, what, seconds=self._patience.create_seconds)
         return str(made._moId)
 
+    def require(self, machine: Machine, snapshot: str) -> Machine:
+        """Return the machine as it is now. Raises SourceConflict when somebody took the snapshot, or the machine."""
+        now = look_at(self._session, machine.moref)
+        if all(node.moref != snapshot for node in now.snapshots):
+            raise SourceConflict(
+                f"The snapshot of {now.name} did not hold",
+                code="snapshot-lost",
+                why="somebody removed it, or took the machine back to an older one",
+            )
+        return now
+
     def pause(self) -> None:
         """Let the server come to itself before it is asked once more."""
         self._sleep(self._patience.pause_seconds)

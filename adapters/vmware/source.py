@@ -21,6 +21,7 @@ from adapters.port import (
     SnapshotRequest,
     SourceFact,
 )
+from adapters.vmware.arrays import Arrays
 from adapters.vmware.busy import Claim, require_idle
 from adapters.vmware.freezing import Freezing, OpenReader, Tools
 from adapters.vmware.inventory import Machine, find_machine, list_machines
@@ -65,6 +66,7 @@ class VmwareSource:
             waiter=waiter,
             keeper=SnapshotKeeper(self._session, waiter, patience=patience, sleep=sleep),
             stores=Stores(self._session),
+            arrays=Arrays(self._session),
             proxy=lambda: self._proxy,
             open_reader=open_reader,
             runtime_dir=runtime_dir,
@@ -82,6 +84,7 @@ class VmwareSource:
         machines = list_machines(self._session)
         unreachable = [machine.name for machine in machines if machine.connection != "connected"]
         abilities = [f"{len(machines)} machines", "incremental by changed block tracking"]
+        abilities += self._tools.arrays.check()
         if missing := self._proxy.vddk_missing:
             abilities.append(f"without VDDK ({missing})")
         if unreachable:
@@ -98,7 +101,7 @@ class VmwareSource:
         """Freeze the requested disks. Raises SourceConflict while another job of this process has the machine."""
         snapshot_name(request.label)
         found = self._find(machine)
-        claim = Claim(self._server, found.key, found.name, request.label)
+        claim = Claim(self._session.server, found.key, found.name, request.label)
         try:
             holder: list[VmwareSnapshot] = []
             taken = Freezing(self._tools, found, request, claim).take(
@@ -112,10 +115,13 @@ class VmwareSource:
         return taken
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
-        """Remove our snapshots of the machine. Bases are change ids, of which the server keeps all: none is lost."""
+        """Remove our snapshots of the machine, at the server and at the array.
+
+        Bases are change ids, of which the server keeps all: none is lost.
+        """
         found = self._find(machine)
-        require_idle(self._server, found.key, found.name)
-        return clean(self._session, self._tools.keeper, found, self._tools.runtime_dir)
+        require_idle(self._session.server, found.key, found.name)
+        return clean(self._session, self._tools.keeper, self._tools.arrays, found, self._tools.runtime_dir)
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         """Make a new machine of its stored configuration, powered off, its network cards unconnected."""
@@ -126,7 +132,7 @@ class VmwareSource:
     ) -> None:
         """Overwrite a flat disk in place. Raises SourceConflict while the machine runs or has snapshots."""
         found = self._find(machine)
-        claim = Claim(self._server, found.key, found.name, label)
+        claim = Claim(self._session.server, found.key, found.name, label)
         try:
             DiskWriter(self._session, self._tools.waiter, self._tools.stores, found).write(disk_key, image, written)
         finally:
@@ -137,10 +143,6 @@ class VmwareSource:
         for snapshot in list(self._open):
             snapshot.abandon()
         self._session.close()
-
-    @property
-    def _server(self) -> str:
-        return self._session.content.about.instanceUuid or self._session.host
 
     @cached_property
     def _proxy(self) -> ProxyFacts:

@@ -47,12 +47,16 @@ def add(
     quiesce: Annotated[str | None, typer.Option(help="vmware: require, prefer or never.")] = None,
     vddk: Annotated[str | None, typer.Option(metavar="DIR", help="vmware: where VMware's disk library is.")] = None,
     connections: Annotated[str | None, typer.Option(help="vmware: disks read from one host at a time [8].")] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="FILE", help="vmware: the storage array that holds disks, described in TOML.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add a source, after it answered, and list its machines."""
     typed = {
         **{"path": path, "qmp": qmp, "ga": ga, "host": host, "user": user, "password": password, "port": port},
         **{"ca": ca, "fingerprint": fingerprint, "quiesce": quiesce, "vddk": vddk, "connections": connections},
+        "array": array,
         "insecure": "true" if insecure else None,
         "transport": ",".join(transport) if transport else None,
     }

@@ -74,12 +74,23 @@ def _array(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
     if proxy.array is None:
         found.append("no storage array is configured")
     elif disk.array_volume is None:
-        found.append(f"the disk is not on a volume of the array {proxy.array}")
-    if not disk.flat:
-        found.append("the frozen content is not one flat file")
+        found.append(_not_on_array(disk, proxy))
+    if not disk.flat and disk.raw_lun is None:
+        found.append("the frozen content is neither one flat file nor one LUN")
     if disk.encrypted:
         found.append(_CIPHERTEXT)
     return found
+
+
+def _not_on_array(disk: DiskFacts, proxy: ProxyFacts) -> str:
+    if disk.raw_lun is not None:
+        return f"the settings of the array {proxy.array} do not name the LUN {disk.raw_lun}"
+    if proxy.array_luns_only:
+        return (
+            f"the array {proxy.array} presents LUNs, and a file on a LUN (VMFS) cannot be read from it:"
+            " only a disk that is a whole LUN can, a raw device mapping in virtual mode"
+        )
+    return f"the disk is not on a volume of the array {proxy.array}"
 
 
 def _san(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:

@@ -22,9 +22,9 @@ class DiskFacts:
     """One frozen disk.
 
     `server_uuid` is the instance UUID of the vCenter (or host) that was asked; `luns` are the names (`naa.…`) of the
-    LUNs below the datastore. `flat` says that the frozen content is one flat file. `incremental` says
-    that not the whole disk is to be read. `array_volume` is where the array of the settings keeps the content, None
-    when it does not.
+    LUNs below the datastore. `flat` says that the frozen content is one flat file; `raw_lun` is the LUN's id when it
+    is a whole LUN (a raw device mapping). `incremental` says that not the whole disk is to be read. `array_volume` is
+    where the array of the settings keeps the content, None when it does not.
     """
 
     label: str
@@ -35,6 +35,7 @@ class DiskFacts:
     flat: bool = False
     encrypted: bool = False
     incremental: bool = False
+    raw_lun: str | None = None
     array_volume: str | None = None
 
 
@@ -44,6 +45,7 @@ class ProxyFacts:
 
     `machine_server_uuid` is the instance UUID of the vCenter that this machine is a VM of, None when it is not known to
     be one. `luns` are the names of the LUNs it sees. `vddk_missing` says what is missing for VDDK, None when nothing.
+    `array` names the array of the settings; `array_luns_only` says that its clones are LUNs, never folders of files.
     """
 
     virtual: bool
@@ -53,3 +55,4 @@ class ProxyFacts:
     luns: frozenset[str] = frozenset()
     vddk_missing: str | None = "it was not looked for"
     array: str | None = None
+    array_luns_only: bool = False

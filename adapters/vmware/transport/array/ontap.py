@@ -51,6 +51,12 @@ class OntapArray:
         self._clock = clock
         self._sleep = sleep
 
+    def check(self, volume: str) -> None:
+        """See that the LUN and the volume around it are there."""
+        self._volume_uuid(_split(volume)[0])
+        if not self._luns(volume):
+            raise SourceNotFound(f"The array has no LUN {volume} in {self._place.svm}", code="array-missing")
+
     def snapshot(self, volume: str, label: str) -> None:
         """Snapshot the volume that the LUN is in."""
         check_label(label)

@@ -26,12 +26,18 @@ class Presented:
     folder: bool = False
 
     def lun(self, path: str | None) -> Lun:
-        """Return what to read: the LUN itself, or the file at `path` (within its datastore) in the folder.
+        """Return what to read: without a path the LUN itself, else the file at `path` (within its datastore).
 
-        Raises SourceInvalid for a path that is missing or leads out of the folder.
+        Raises SourceInvalid for a file of what is no folder, for a folder without a path, and for a path out of it.
         """
-        if not self.folder or not isinstance(self.place, LocalLun):
+        if path is None and not self.folder:
             return self.place
+        if not self.folder or not isinstance(self.place, LocalLun):
+            raise SourceInvalid(
+                f"The disk's file cannot be read from {self.place}",
+                code="array-path",
+                why="the volume is one disk, and the settings name it for a datastore",
+            )
         parts = PurePosixPath(path or "").parts
         if not parts or parts[0] == "/" or ".." in parts:
             raise SourceInvalid("The disk has no file in the clone", code="array-path", why=str(path))
@@ -40,11 +46,19 @@ class Presented:
             raise SourceInvalid("The disk's file leads out of the clone", code="array-path", why=str(path))
         return LocalLun(found)
 
+    def holds(self, path: str) -> bool:
+        """Whether the folder has a file at `path`."""
+        lun = self.lun(path)
+        return isinstance(lun, LocalLun) and lun.path.is_file()
+
 
 class ArrayDriver(Protocol):
     """One array, or what stands for one. Errors are AdapterErrors."""
 
     name: str
+
+    def check(self, volume: str) -> None:
+        """Look for a volume, and change nothing: raise what a snapshot of it would meet first."""
 
     def snapshot(self, volume: str, label: str) -> None:
         """Freeze `volume` at one moment, under `label`. Once it is there, asking again changes nothing."""

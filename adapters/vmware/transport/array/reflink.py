@@ -27,6 +27,10 @@ class ReflinkArray:
         self.name = name
         self._root = root
 
+    def check(self, volume: str) -> None:
+        """See that the volume is there and can be frozen."""
+        self._volume(volume)
+
     def snapshot(self, volume: str, label: str) -> None:
         """Freeze a volume. Raises SourceNotFound, and SourceInvalid (`array-no-reflink`) where that cannot be done."""
         source, target = self._volume(volume), self._place(_SNAPSHOTS, label)
