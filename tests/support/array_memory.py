@@ -15,14 +15,14 @@ class Died(BaseException):
 
 
 class Site:
-    """What exists: snapshots of the machine, snapshots and clones at the array. Calls are counted and may go wrong.
+    """What exists: a machine that is frozen, snapshots and clones at the array. Calls are counted and may go wrong.
 
     `fail_at` (from 1) is the call that raises, `acted` whether it did its work before; `dies` makes that call, and all
     later ones, the end of our process.
     """
 
     def __init__(self, fail_at: int = 0, *, acted: bool = False, dies: bool = False) -> None:
-        self.machine: set[str] = set()
+        self.frozen = True
         self.snapshots: set[str] = set()
         self.clones: set[str] = set()
         self.calls: list[str] = []
@@ -50,26 +50,32 @@ class Site:
     @property
     def empty(self) -> bool:
         """Nothing of ours is anywhere."""
-        return not (self.machine or self.snapshots or self.clones)
+        return not (self.frozen or self.snapshots or self.clones)
 
 
 class Machine:
-    """The machine's own snapshots."""
+    """The machine's own snapshot, which was taken before."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def take(self, label: str) -> None:
-        self._site.call("take", lambda: self._site.machine.add(label))
+    def held(self) -> None:
+        self._site.call("held", lambda: None)
 
-    def drop(self, label: str) -> None:
-        self._site.call("drop", lambda: self._site.machine.discard(label))
+    def drop(self) -> None:
+        def thaw() -> None:
+            self._site.frozen = False
+
+        self._site.call("drop", thaw)
 
 
 class MemoryArray:
     """An array driver."""
 
     name = "memory"
+
+    def check(self, volume: str) -> None:
+        self._site.call("check", lambda: None)
 
     def __init__(self, site: Site) -> None:
         self._site = site

@@ -17,14 +17,14 @@ MAKE = {"btrfs": ["mkfs.btrfs", "-q"], "xfs": ["mkfs.xfs", "-q", "-m", "reflink=
 
 
 @contextmanager
-def loop_filesystem(kind: str, folder: Path) -> Iterator[Path]:
+def loop_filesystem(kind: str, folder: Path, size_bytes: int | None = None) -> Iterator[Path]:
     """Make, mount, yield where, unmount."""
     need(MAKE[kind][0], "mount")
     if os.geteuid():
         pytest.skip("only root mounts")
     image, place = folder / f"{kind}.img", folder / kind
     with image.open("wb") as file:
-        file.truncate(SIZES[kind])
+        file.truncate(size_bytes or SIZES[kind])
     subprocess.run([*MAKE[kind], image], check=True, capture_output=True)
     place.mkdir()
     mounted = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)

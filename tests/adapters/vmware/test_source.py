@@ -12,6 +12,7 @@ from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceIn
 from adapters.port import BlockReader, MachineFact, TransportChoice
 from adapters.vmware.source import VmwareSource
 from adapters.vmware.transport.access import DiskAccess
+from adapters.vmware.transport.array.port import Presented
 from adapters.vmware.transport.limits import connections_to
 from adapters.vmware.transport.opening import open_reader as open_by_choice
 from tests.adapters.vmware.conftest import MakeSource, StartVsphere
@@ -90,7 +91,7 @@ def test_many_jobs_keep_the_hosts_limit(start_vsphere: StartVsphere, source_of: 
     vsphere = start_vsphere(*machines)
     taken: set[tuple[str, int]] = set()
 
-    def opened(choice: TransportChoice, access: DiskAccess) -> BlockReader:
+    def opened(choice: TransportChoice, access: DiskAccess, _: Presented | None) -> BlockReader:
         reader, places = open_by_choice(choice, access), connections_to(access.place, access.port)
         read = reader.pread_into
 

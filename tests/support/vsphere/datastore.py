@@ -23,7 +23,7 @@ class Datastore:
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
         self.root = root
-        root.mkdir()
+        root.mkdir(exist_ok=True)
 
     def file(self, path: str) -> Path:
         """The file of a datastore path. Raises InvalidDatastore, InvalidDatastorePath."""

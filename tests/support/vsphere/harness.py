@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from adapters.port import Snapshot
 from adapters.secret import Secret
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.source import VmwareSource
+from adapters.vmware.transport.array.building import build_array
+from adapters.vmware.transport.array.settings import ArraySettings
 from tests.support.vsphere.simulator import VsphereSimulator
 
 FOREIGN = "holdfast-looking, but somebody else's"
@@ -23,12 +26,21 @@ class VsphereHarness:
     """The first disk of the simulator's machine `web`.
 
     With `same_uuid` a disk that replaces it says that it is the old one, as one does that was restored from outside.
+    With an `array` the disk is read from its snapshots, and what is left there counts.
     """
 
     can_write_during_snapshot = True
 
-    def __init__(self, simulator: VsphereSimulator, runtime_dir: Path, *, same_uuid: bool = False) -> None:
+    def __init__(
+        self,
+        simulator: VsphereSimulator,
+        runtime_dir: Path,
+        *,
+        same_uuid: bool = False,
+        array: ArraySettings | None = None,
+    ) -> None:
         self.simulator = simulator
+        self.array = array
         self.same_uuid = same_uuid
         self.runtime_dir = runtime_dir
         self.machine_key = simulator.machine(MACHINE).set.instance_uuid
@@ -44,7 +56,8 @@ class VsphereHarness:
         """Where the simulator is, and whom it lets in."""
         simulator = self.simulator
         password = Secret(lambda: simulator.password)
-        return VmwareSettings(simulator.host, simulator.user, password, port=simulator.port, ca_file=simulator.ca_file)
+        told = VmwareSettings(simulator.host, simulator.user, password, port=simulator.port, ca_file=simulator.ca_file)
+        return told if self.array is None else replace(told, array=self.array)
 
     def make_source(self) -> VmwareSource:
         """Build a source on the simulator."""
@@ -77,8 +90,9 @@ class VsphereHarness:
             source.close()
 
     def leftovers(self) -> Sequence[str]:
-        """The machine's snapshots that are not somebody else's."""
-        return [name for name in self.simulator.snapshots(MACHINE) if name != FOREIGN]
+        """The machine's snapshots that are not somebody else's, and the array's."""
+        at_array = build_array(self.array).labels() if self.array is not None else []
+        return [*(name for name in self.simulator.snapshots(MACHINE) if name != FOREIGN), *at_array]
 
     def plant_foreign(self) -> None:
         """Take a snapshot that is not ours."""

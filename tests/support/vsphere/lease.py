@@ -49,7 +49,7 @@ class Lease(Managed):
     def info(self) -> vim.HttpNfcLease.Info:
         urls = [
             vim.HttpNfcLease.DeviceUrl(
-                key=f"/{self.machine.moid}/{key}",
+                key=f"/{self.machine.moid}/{self._slot_name(key)}",
                 importKey=f"/{self.machine.set.name}/{key}",
                 sslThumbprint=self.world.thumbprint,
                 url=f"https://{self.world.address}/nfc/{self._ticket}/disk-{key}.vmdk",
@@ -76,6 +76,12 @@ class Lease(Managed):
         target = self.world.engine.scratch(f"{self.moid}-{key}-{self.world.number()}")
         convert(frozen.disk.image(frozen.layer), target, "-O", "vmdk", "-o", "subformat=streamOptimized")
         return target
+
+    def _slot_name(self, key: int) -> str:
+        """A disk as leases call it: its controller's kind, with numbers of bus and unit."""
+        slot = self.machine.slot(key)
+        controller = next(device for device in self.machine.set.devices if device.key == slot.controller_key)
+        return f"{type(controller).__name__.rpartition('.')[2]}{controller.busNumber}:{slot.unit}"
 
     @soap("HttpNfcLeaseProgress")
     def progress(self, call: Call) -> None:

@@ -37,17 +37,26 @@ DATASTORE = "datastore1"
 
 
 class VsphereSimulator:
-    """A vCenter with `machines` for as long as the context lasts; machines are named, disks counted from 0."""
+    """A vCenter with `machines` for as long as the context lasts; machines are named, disks counted from 0.
+
+    `datastore` is an empty folder for its files, such as one on a file system that can do more than the rest.
+    """
 
     host = "127.0.0.1"
     user = "administrator@vsphere.local"
     password = "correct horse battery staple"
 
-    def __init__(self, directory: Path, machines: Sequence[MachineSpec] = DEFAULT_MACHINES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        machines: Sequence[MachineSpec] = DEFAULT_MACHINES,
+        *,
+        datastore: Path | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
         self.engine = DiskEngine(directory)
-        self.world = World(self.engine, Datastore(DATASTORE, directory / "datastore"), self.faults)
+        self.world = World(self.engine, Datastore(DATASTORE, datastore or directory / "datastore"), self.faults)
         self.sessions = Sessions(self.world, self.user, self.password)
         self._authority = Authority(directory / "certificates")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

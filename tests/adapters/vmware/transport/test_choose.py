@@ -23,6 +23,7 @@ DISKS = st.builds(
     flat=st.booleans(),
     encrypted=st.booleans(),
     incremental=st.booleans(),
+    raw_lun=st.sampled_from([None, "0200"]),
     array_volume=st.sampled_from([None, "vol1"]),
 )
 PROXIES = st.builds(
@@ -34,6 +35,7 @@ PROXIES = st.builds(
     luns=LUNS,
     vddk_missing=st.sampled_from([None, "nbdkit has no vddk plugin"]),
     array=st.sampled_from([None, "filer"]),
+    array_luns_only=st.booleans(),
 )
 ALLOWED = st.lists(st.sampled_from(KINDS), unique=True)
 REQUESTED = st.none() | st.sampled_from(KINDS)
@@ -69,7 +71,14 @@ def test_every_kind_is_chosen_or_rejected(
     [
         ("array_snapshot", {}, {"array": None}, "no storage array"),
         ("array_snapshot", {"array_volume": None}, {}, "not on a volume of the array filer"),
-        ("array_snapshot", {"flat": False}, {}, "not one flat file"),
+        (
+            "array_snapshot",
+            {"array_volume": None},
+            {"array_luns_only": True},
+            "filer presents LUNs, and a file on a LUN",
+        ),
+        ("array_snapshot", {"array_volume": None, "raw_lun": "0200ab"}, {}, "filer do not name the LUN 0200ab"),
+        ("array_snapshot", {"flat": False}, {}, "neither one flat file nor one LUN"),
         ("san", {}, {"virtual": True}, "is a virtual machine"),
         ("san", {}, {"luns": frozenset()}, "does not see the LUN naa.1"),
         ("san", {"luns": frozenset()}, {}, "LUNs of the datastore are not known"),

@@ -140,8 +140,10 @@ def test_what_is_not_there_is_told(array: Array) -> None:
     """No snapshot, no volume: each is an error and leaves nothing."""
     with pytest.raises(SourceNotFound):
         array.driver.present(array.volume, LABEL)
-    with pytest.raises(SourceNotFound):
-        array.driver.snapshot("none", LABEL)
+    for act in (lambda: array.driver.snapshot("none", LABEL), lambda: array.driver.check("none")):
+        with pytest.raises(SourceNotFound):
+            act()
+    array.driver.check(array.volume)
     assert list(array.driver.labels()) == []
 
 
@@ -198,7 +200,9 @@ def test_ontap_presents_a_clone(fake: OntapFake) -> None:
     driver.snapshot(VOLUME, LABEL)
     presented = driver.present(VOLUME, LABEL)
     assert presented == driver.present(VOLUME, LABEL)
-    assert presented.lun("whatever") == IscsiLun(
+    with pytest.raises(SourceInvalid, match="is one disk"):
+        presented.lun("web/web-flat.vmdk")
+    assert presented.lun(None) == IscsiLun(
         "127.0.0.1:3260", fake.target, 0, initiator="iqn.2024-01.invalid.holdfast:proxy"
     )
     assert [lun["name"] for lun in fake.luns] == ["/vol/vol1/lun1", f"/vol/vol1/{LABEL}"]
@@ -258,9 +262,18 @@ def test_ontap_s_password_is_not_told(fake: OntapFake) -> None:
 @pytest.mark.parametrize("volume", ["lun1", "/vol/vol1", "/vol/vol1/../vol2/lun", "/vol/none/lun1"])
 def test_ontap_s_volumes_are_luns(fake: OntapFake, volume: str) -> None:
     """What is no LUN's path, or in no volume, is refused."""
-    with pytest.raises((SourceInvalid, SourceNotFound)):
-        ontap(fake).snapshot(volume, LABEL)
+    for act in (lambda: ontap(fake).snapshot(volume, LABEL), lambda: ontap(fake).check(volume)):
+        with pytest.raises((SourceInvalid, SourceNotFound)):
+            act()
     assert not fake.snapshots
+
+
+def test_ontap_is_checked_without_a_change(fake: OntapFake) -> None:
+    """A LUN that is there passes, one that is not is told, and nothing is made for that."""
+    ontap(fake).check(VOLUME)
+    with pytest.raises(SourceNotFound, match="lun2"):
+        ontap(fake).check("/vol/vol1/lun2")
+    assert all(call.startswith("GET ") for call in fake.calls)
 
 
 @pytest.fixture
