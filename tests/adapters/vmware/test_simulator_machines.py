@@ -55,7 +55,7 @@ def test_an_export_is_the_frozen_content(vsphere: VsphereSimulator, plain: Clien
     content = vsphere.content("db", 1)
     lease = plain.snapshot(plain.machine("db"), "exported").ExportSnapshot()
     vsphere.write("db", 1, MIB, b"after the snapshot")
-    url = next(device.url for device in lease.info.deviceUrl if device.key.endswith("/2001"))
+    url = next(device.url for device in lease.info.deviceUrl if device.key.endswith("/ParaVirtualSCSIController0:1"))
     path = "/" + url.split("/", 3)[3]
     status, _, body = plain.http("GET", path, cookie=False)
     assert status == 200

@@ -146,6 +146,11 @@ class Faults:
         """Die in the middle of the answer."""
         self._add(_Rule(call, BreakStream(), after, times))
 
+    def end(self) -> None:
+        """Let no call go wrong any more."""
+        with self._lock:
+            self._rules.clear()
+
     def take(self, call: str, *kinds: type) -> Action | None:
         """Count a call; return what is to go wrong with it among `kinds`, if anything."""
         with self._lock:
