@@ -176,6 +176,38 @@ def test_tracking_that_lies_is_found(lab: Lab, vsphere: VsphereSimulator, monkey
     assert _restored(lab, record["restore_point"], record["disks"][0]["disk"]) == vsphere.content("web", 0)
 
 
+def test_a_block_written_again_as_it_was_stores_nothing(
+    lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tracking calls changed and is the same is read, and costs no room."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    lab.backup_one(target="dc1/db")
+    content = vsphere.content("db", 0)
+    vsphere.write("db", 0, 0, content[: 128 * KIB])
+    (disk,) = lab.backup_one(target="dc1/db")["disks"]
+    assert (disk["level"], disk["changed_bytes"], disk["new_chunks"]) == ("incremental", 128 * KIB, 0)
+    assert vsphere.content("db", 0) == content
+
+
+@pytest.mark.parametrize("fault", ["ignore_range", "short_read", "break_stream"])
+def test_bytes_that_do_not_come_are_no_restore_point(
+    lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Answers that are not the range asked for end the backup: no point, nothing left, and the next one is exact."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    getattr(vsphere.faults, fault)(after=6, times=1000)  # the machine's small files and the disk's size come whole
+    answer = lab.run("backup", "dc1/web", "--json")
+    assert answer.code != 0
+    assert lab.of_type(ev.RestorePointCommitted) == []
+    assert len(lab.of_type(ev.BackupFailed)) == 1
+    assert vsphere.snapshots("web") == []
+    vsphere.faults.end()
+    record = lab.backup_one(target="dc1/web")
+    assert _restored(lab, record["restore_point"], record["disks"][0]["disk"]) == vsphere.content("web", 0)
+
+
 def test_side_by_side(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both machines at once, through one connection limit for their host: exact, and nothing left behind."""
     monkeypatch.setenv("VC_PASSWORD", vsphere.password)

@@ -231,6 +231,20 @@ def test_a_full_reads_what_is_allocated(
     assert any(not extent.zero and extent.start <= MIB < extent.end for extent in extents)
 
 
+def test_a_wildcard_that_names_everything_is_no_map(vsphere: VsphereSimulator, source: VmwareSource) -> None:
+    """A server that calls the whole disk allocated, as off VMFS, has told nothing: all of it is read, and is exact."""
+    vsphere.write("vm", 0, MIB, b"data" * 1000)
+    vsphere.faults.areas = lambda _: [(0, SIZE)]
+    with frozen(source, "vm") as snapshot:
+        reader = next(iter(snapshot.disks.values())).open()
+        (extent,) = reader.extents()
+        content = bytearray(extent.length)
+        reader.pread_into(0, memoryview(content))
+        reader.close()
+    assert (extent.start, extent.length, extent.zero) == (0, SIZE, False)
+    assert bytes(content) == vsphere.content("vm", 0)
+
+
 def test_a_wildcard_that_lies_is_found(vsphere: VsphereSimulator, source: VmwareSource) -> None:
     """Where a sample of what is called unallocated holds data, everything is read."""
     vsphere.write("vm", 0, 0, b"x" * SIZE)
