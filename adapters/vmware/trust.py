@@ -92,4 +92,6 @@ def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
             why=error.verify_message,
             hint="Give the source the CA file that signs it, or pin its SHA-256 fingerprint.",
         )
-    return SourceUnavailable(f"The TLS connection to {host} failed", code="tls-failed", why=error.reason or str(error))
+    return SourceUnavailable(
+        f"The TLS connection to {host} failed", code="tls-failed", why=getattr(error, "reason", None) or str(error)
+    )
