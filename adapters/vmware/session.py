@@ -80,7 +80,7 @@ class Session:
     def bound(self, kind: type[T], moref: str) -> T:
         """The managed object `moref` on this session."""
         _ = self.content
-        return kind(moref, self._stub)  # type: ignore[call-arg]
+        return kind(moref, self._stub)  # type: ignore[call-arg]  # every managed object is made of these
 
     def read(self, what: str, call: Callable[[], T]) -> T:
         """Run a call that changes nothing, once more if the session or the connection was lost.

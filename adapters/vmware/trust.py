@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
 import ssl
 from typing import Any
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.vmware.settings import VmwareSettings, plain
+
+_LOOK_SECONDS = 10
 
 
 class CertificateChanged(ssl.SSLError):
@@ -72,8 +75,32 @@ def trust_context(settings: VmwareSettings) -> TrustContext:
 
 def thumbprint_sha1(leaf: bytes) -> str:
     """The SHA-1 of a certificate as VMware's own libraries want it: AA:BB:…"""
-    digest = hashlib.sha1(leaf, usedforsecurity=False).hexdigest().upper()
-    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+    return in_pairs(hashlib.sha1(leaf, usedforsecurity=False).hexdigest())
+
+
+def shown_fingerprint(host: str) -> str | None:
+    """The SHA-256 of the certificate that HOST:PORT shows to anybody, for a person to compare; None without an answer.
+
+    A handshake and nothing more: what answers may be anyone.
+    """
+    name, _, port = host.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((name.strip("[]"), int(port)), _LOOK_SECONDS) as raw,
+            context.wrap_socket(raw, server_hostname=name.strip("[]")) as wrapped,
+        ):
+            leaf = wrapped.getpeercert(binary_form=True)
+    except (OSError, ValueError):
+        return None
+    return in_pairs(hashlib.sha256(leaf or b"").hexdigest())
+
+
+def in_pairs(digest: str) -> str:
+    """Hex digits as certificates' fingerprints are written: AA:BB:…"""
+    return ":".join(digest[at : at + 2].upper() for at in range(0, len(digest), 2))
 
 
 def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
@@ -86,11 +113,13 @@ def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
             hint="Make sure that it was replaced by its administrators, then give the source the new fingerprint.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
+        shown = shown_fingerprint(host)
         return SourceDenied(
             f"The certificate of {host} is not trusted",
             code="certificate-untrusted",
-            why=error.verify_message,
-            hint="Give the source the CA file that signs it, or pin its SHA-256 fingerprint.",
+            why=error.verify_message + (f"; its SHA-256 is {shown}" if shown else ""),
+            hint="Give the source the CA file that signs it; or compare that SHA-256 with what the server's own console"
+            " says, not over this network, and pin it as the source's fingerprint.",
         )
     return SourceUnavailable(
         f"The TLS connection to {host} failed", code="tls-failed", why=getattr(error, "reason", None) or str(error)
