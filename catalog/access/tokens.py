@@ -141,13 +141,21 @@ class TokenBook:
 
     def caller_of(self, secret: str, now: datetime) -> Caller:
         """Who bears this secret. Raises Denied, with the same words for all secrets that were never given out."""
+        self.follow()
+        return self.known_caller(secret, now)
+
+    def follow(self) -> None:
+        """Read the log's new token events."""
+        with self._lock:
+            self._read_on()
+
+    def known_caller(self, secret: str, now: datetime) -> Caller:
+        """As `caller_of`, by what was read of the log last."""
         form = SECRET.fullmatch(secret)
         if form is None:
             raise _unknown()
         token_id = UUID(form[1])
-        with self._lock:
-            self._read_on()
-            row, known = self._rows.get(token_id), self._digests.get(token_id, bytes(32))
+        row, known = self._rows.get(token_id), self._digests.get(token_id, bytes(32))
         if not hmac.compare_digest(digest_of(secret), known) or row is None:
             raise _unknown()
         if row.revoked_at is not None:
