@@ -16,6 +16,8 @@ from catalog.domain.events import SourceAdded, SourceRemoved
 from catalog.domain.ids import source_id
 from catalog.domain.source import SourceState
 from catalog.home import Home
+from ingest.agent.protocol import SOURCE as AGENTS
+from ingest.sent import SentMachines
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.errors import Conflict, Invalid, NotFound
@@ -32,15 +34,22 @@ def _qemu(home: Home, name: str, settings: Mapping[str, str]) -> Source:
     return QemuSource(name, Path(settings["qmp"]), home.scratch_dir / name, guest_agent=Path(agent) if agent else None)
 
 
+def _agents(home: Home, name: str, settings: Mapping[str, str]) -> Source:
+    return SentMachines()
+
+
 KINDS: dict[str, tuple[Builder, frozenset[str], frozenset[str]]] = {
     "image": (_image, frozenset({"path"}), frozenset()),
     "qemu": (_qemu, frozenset({"qmp"}), frozenset({"ga"})),
+    AGENTS: (_agents, frozenset(), frozenset()),
 }
 
 
 def add_source(services: Services, name: str, kind: str, settings: Mapping[str, str]) -> None:
     """Record a source, after it answered."""
     _check_name(name)
+    if AGENTS in (name, kind):
+        raise Invalid(f"{AGENTS} is the source of agents alone", code="source-kind", hint="holdfast receive adds it")
     if kind not in KINDS:
         raise Invalid(f"no such kind of source: {kind}", code="source-kind", hint=f"known: {', '.join(sorted(KINDS))}")
     _, required, optional = KINDS[kind]
@@ -63,6 +72,20 @@ def add_source(services: Services, name: str, kind: str, settings: Mapping[str, 
     StreamWriter(services.log, stream, services.clock).append(
         SourceAdded, name=name, kind=kind, settings=dict(settings)
     )
+
+
+def add_agents(services: Services) -> None:
+    """Record the source of the machines whose agents send their backups, unless it is there."""
+    stream = source_id(services.config.repository_id, AGENTS)
+    state = SourceState.fold(services.log.stream(stream))
+    if state is None or state.removed:
+        StreamWriter(services.log, stream, services.clock).append(SourceAdded, name=AGENTS, kind=AGENTS, settings={})
+    elif state.kind != AGENTS:
+        raise Conflict(
+            f"a source of kind {state.kind} is called {AGENTS}",
+            code="source-exists",
+            hint=f"machines of agents need that name: holdfast source remove {AGENTS}",
+        )
 
 
 def remove_source(services: Services, name: str) -> None:
