@@ -18,7 +18,7 @@ class Limits:
     """A run whose agent says nothing for so long is over."""
     answer: float = 900.0
     """A question that is not answered in this time ends its run, however busy its agent seems."""
-    poll: float = 20.0
+    poll: float = 5.0
     """How long a poll for questions waits for one."""
     body: float = 120.0
     """How long the body of a request may take to arrive."""
