@@ -75,8 +75,11 @@ def send(
     progress: Progress,
     stop: Callable[[], bool],
     notice: Callable[[str], None],
-) -> PointMade | RunFailed:
-    """Back up; `notice` hears of what the restore point does not tell. Raises what kept it from beginning."""
+) -> tuple[PointMade | RunFailed, int]:
+    """Back up; return what it came to, and how many bytes that took to send.
+
+    `notice` hears of what the restore point does not tell. Raises what kept it from being made.
+    """
     with closing(Line(receiver, token)) as line, opened_state(wish.state, wish.name) as state:
         hello = msgspec.json.decode(line.request("GET", "", patience=FIRST_PATIENCE_SECONDS), type=Hello)
         if hello.protocol != VERSION:
@@ -96,7 +99,7 @@ def send(
                 progress=progress,
                 stop=stop,
             )
-            return session.run()
+            return session.run(), line.sent_bytes
 
 
 @contextmanager

@@ -117,7 +117,10 @@ class _PinnedConnection(http.client.HTTPSConnection):
 
 
 class Line:
-    """Requests with a token; safe from several threads, each of which has a connection of its own."""
+    """Requests with a token; safe from several threads, each of which has a connection of its own.
+
+    `sent_bytes` counts the bodies that were taken.
+    """
 
     def __init__(
         self,
@@ -135,6 +138,8 @@ class Line:
         self._sleep = sleep
         self._own = threading.local()
         self._made: list[http.client.HTTPConnection] = []
+        self._counting = threading.Lock()
+        self.sent_bytes = 0
 
     def request(self, method: str, path: str, body: bytes = b"", *, patience: float | None = None) -> bytes:
         """Ask until there is an answer, and return its body. Raises what a problem says; Unavailable, Denied."""
@@ -164,6 +169,8 @@ class Line:
             connection.request(method, path, body, self._headers)
             response = connection.getresponse()
             answer = response.read(MAX_ANSWER_BYTES + 1)
+            with self._counting:
+                self.sent_bytes += len(body)
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise Denied(

@@ -135,6 +135,30 @@ def differences(base: DigestFile, new: DigestFile, first: int, end: int) -> Iter
                 yield start + at, until - at, bool(kinds[at] == 2)
 
 
+class Known:
+    """Where in a file each digest stands; 12 bytes a block are held, looked up by the first eight of a digest."""
+
+    def __init__(self, digests: DigestFile) -> None:
+        self._digests = digests
+        prefixes = np.empty(digests.blocks, np.uint64)
+        for first in range(0, digests.blocks, WINDOW_BLOCKS):
+            count = min(WINDOW_BLOCKS, digests.blocks - first)
+            prefixes[first : first + count] = _table(digests, first, count)[:, :8].copy().view(np.uint64)[:, 0]
+        self._order = np.argsort(prefixes, kind="stable").astype(np.uint32)
+        self._prefixes = prefixes[self._order]
+
+    def block(self, digest: bytes) -> int | None:
+        """A block with this digest."""
+        prefix = np.frombuffer(digest[:8], np.uint64)[0]
+        at = int(np.searchsorted(self._prefixes, prefix))
+        while at < len(self._prefixes) and self._prefixes[at] == prefix:
+            block = int(self._order[at])
+            if self._digests.get(block, 1) == digest:
+                return block
+            at += 1
+        return None
+
+
 def _table(digests: DigestFile, first: int, count: int) -> NDArray[np.uint8]:
     return np.frombuffer(digests.get(first, count), np.uint8).reshape(count, DIGEST_BYTES)
 

@@ -103,11 +103,12 @@ class AskChanges(Asked, frozen=True, kw_only=True, tag="changes"):
 
 
 class AskBytes(Asked, frozen=True, kw_only=True, tag="bytes"):
-    """Send these bytes of a disk, in one frame."""
+    """Send these bytes of a disk, in one frame; with `copy` say instead where the base has them, if it has them all."""
 
     disk: str
     offset: int
     length: int
+    copy: bool
 
 
 class AskConfirm(Asked, frozen=True, kw_only=True, tag="confirm"):
@@ -132,6 +133,12 @@ class Extents(Answer, frozen=True, kw_only=True, tag="extents"):
 
     extents: Annotated[tuple[tuple[int, int, bool], ...], msgspec.Meta(max_length=PAGE_EXTENTS)]
     next: int | None
+
+
+class Copied(Answer, frozen=True, kw_only=True, tag="copied"):
+    """What was asked for is in the base at other places: the number there of each block, -1 for one of zeros."""
+
+    blocks: Annotated[tuple[Annotated[int, msgspec.Meta(ge=-1)], ...], msgspec.Meta(min_length=1, max_length=64)]
 
 
 class LeftOut(Message, frozen=True, kw_only=True):
@@ -162,7 +169,7 @@ class Failed(Answer, frozen=True, kw_only=True, tag="failed"):
     hint: Annotated[str, msgspec.Meta(max_length=1000)]
 
 
-AnyAnswer = Extents | Confirmed | Released | Failed
+AnyAnswer = Extents | Copied | Confirmed | Released | Failed
 
 
 class DiskOutcome(Message, frozen=True, kw_only=True):

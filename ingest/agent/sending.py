@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from adapters.errors import SourceConflict, SourceInvalid
 from adapters.port import Extent
-from ingest.agent.digests import DIGEST_BYTES, DigestFile, block_digests, differences
-from ingest.agent.protocol import PAGE_EXTENTS, Extents
+from ingest.agent.digests import DIGEST_BYTES, ZERO, DigestFile, Known, block_digests, differences
+from ingest.agent.protocol import PAGE_EXTENTS, Copied, Extents
 from ingest.agent.volume import Volume
 from ingest.progress import Progress
 
@@ -46,6 +46,7 @@ class SentDisk:
         self._lock = threading.Lock()
         self._scanned_blocks = 0
         self._base: DigestFile | None = None
+        self._known: Known | None = None
         self._shown = False
 
     def extents(self, start: int) -> Extents:
@@ -77,21 +78,44 @@ class SentDisk:
             found.append((at, min(count * self._chunk_bytes, self.volume.size_bytes - at), zero))
         return Extents(extents=tuple(found), next=None if end == self.new.blocks else end * self._chunk_bytes)
 
-    def read(self, offset: int, length: int) -> memoryview:
-        """The bytes that are asked for; their digests are kept, or compared with those that are."""
+    def read(self, offset: int, length: int, *, copy: bool) -> memoryview | Copied:
+        """The bytes that are asked for; with `copy` where the base has them, if it has them all at other places.
+
+        Their digests are kept, or compared with those that are.
+        """
         plain = memoryview(bytearray(length))
         self.volume.pread_into(offset, plain)
         size, chunk = self.volume.size_bytes, self._chunk_bytes
         first = -(-offset // chunk)
         end = offset + length
         last = self.new.blocks if end == size else end // chunk
+        digests = b""
         if first < last:
             whole = plain[first * chunk - offset : min(last * chunk, size) - offset]
-            self._digested(first, last - first, block_digests(whole, chunk, self._key))
+            digests = block_digests(whole, chunk, self._key)
+            self._digested(first, last - first, digests)
         with self._lock:
             if not self._scanned_blocks:
                 self._progress.advance(length)
+        if copy and len(digests) == -(-length // chunk) * DIGEST_BYTES:
+            return self._copied(first, digests) or plain
         return plain
+
+    def _copied(self, first: int, digests: bytes) -> Copied | None:
+        """Where the base has blocks with these digests; None if it lacks one, or has one where it still is."""
+        with self._lock:
+            if self._base is None:
+                return None
+            self._known = self._known or Known(self._base)
+            known, held = self._known, self._base.get(first, len(digests) // DIGEST_BYTES)
+        blocks = []
+        for at in range(0, len(digests), DIGEST_BYTES):
+            digest = digests[at : at + DIGEST_BYTES]
+            block = -1 if digest == ZERO else known.block(digest)
+            if block is None or digest == held[at : at + DIGEST_BYTES]:
+                return None
+            blocks.append(block)
+        return Copied(blocks=tuple(blocks))
 
     def _digested(self, first: int, count: int, digests: bytes) -> None:
         with self._lock:

@@ -178,12 +178,18 @@ class _Answering:
             if isinstance(error, HoldfastError) and error.code in ("agent-run-unknown", "agent-line", "agent-again"):
                 raise
             answer = _failed(error)
-        self._line.request("PUT", f"{self._path}/answers/{question.number}", msgspec.json.encode(answer))
+        self._tell(question.number, answer)
+
+    def _tell(self, number: int, answer: AnyAnswer) -> None:
+        self._line.request("PUT", f"{self._path}/answers/{number}", msgspec.json.encode(answer))
 
     def _send(self, asked: said.AskBytes) -> None:
         disk = self._disks[asked.disk]
         for attempt in range(RESENDS):
-            plain = disk.read(asked.offset, asked.length)
+            plain = disk.read(asked.offset, asked.length, copy=asked.copy)
+            if isinstance(plain, said.Copied):
+                self._tell(asked.number, plain)
+                return
             frame = encode_frame(self._opened.key, self._opened.run_id, asked.number, plain)
             try:
                 self._line.request("PUT", f"{self._path}/frames/{asked.number}", frame)

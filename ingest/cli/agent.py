@@ -64,21 +64,21 @@ def backup(
     secret = token_at(token)
     try:
         with stop_on_signals() as stop, shown(time.monotonic) as progress:
-            outcome = send(wish, receiver, secret, progress=progress, stop=stop, notice=_notice)
+            outcome, sent_bytes = send(wish, receiver, secret, progress=progress, stop=stop, notice=_notice)
     except Interrupted:
         say("interrupted: what was stored is kept, and the next run reuses it")
         return EXIT_INTERRUPTED
     if isinstance(outcome, RunFailed):
         error = KINDS[outcome.kind](outcome.what, code=outcome.code, why=outcome.why, hint=outcome.hint)
         return print_error(error, as_json=as_json)
-    return _print(wish.name, outcome, as_json=as_json)
+    return _print(wish.name, outcome, sent_bytes, as_json=as_json)
 
 
 def _notice(text: str) -> None:
     say(f"note: {text}")
 
 
-def _print(machine: str, made: PointMade, *, as_json: bool) -> int:
+def _print(machine: str, made: PointMade, sent_bytes: int, *, as_json: bool) -> int:
     disks: list[dict[str, Any]] = [
         {
             "disk": disk.disk,
@@ -98,6 +98,7 @@ def _print(machine: str, made: PointMade, *, as_json: bool) -> int:
                 "machine": f"{SOURCE}/{machine}",
                 "result": made.result,
                 "consistency": made.consistency,
+                "sent_bytes": sent_bytes,
                 "disks": disks,
                 "left_out": left_out,
             }

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
 from ingest.agent.frames import decode_frame
-from ingest.agent.protocol import Answer, AskBytes, Failed, Question
+from ingest.agent.protocol import Answer, AskBytes, Copied, Failed, Question
 from ingest.receiver.failures import failure_of
 from ingest.receiver.limits import Limits
 from storage.errors import Conflict
@@ -70,16 +70,19 @@ class Exchange:
             raise SourceInvalid("The agent answered something else", code="agent-answer")
         return answer
 
-    def fetch(self, disk: str, offset: int, buffer: memoryview) -> None:
-        """Have the agent send what fits into `buffer`; each thread asks at a pace of its own."""
+    def fetch(self, disk: str, offset: int, length: int, *, copy: bool) -> bytes | Copied:
+        """Have the agent send bytes, or say where its base has them; each thread asks at a pace of its own."""
+
+        def build(number: int) -> Question:
+            return AskBytes(number=number, disk=disk, offset=offset, length=length, copy=copy)
+
         due = getattr(self._paced, "due", 0.0)
-        length = len(buffer)
-        answer = self._asked(lambda number: AskBytes(number=number, disk=disk, offset=offset, length=length), due)
-        if not isinstance(answer, bytes):
+        answer = self._asked(build, due)
+        if not isinstance(answer, bytes) and not (copy and isinstance(answer, Copied)):
             raise SourceInvalid("The agent answered something else", code="agent-answer")
         self._paced.due = self._monotonic() + self._limits.pace
         self.last_frame_at = self._monotonic()
-        buffer[:] = answer
+        return answer
 
     def heard(self) -> None:
         """Note that the agent is there."""

@@ -24,6 +24,7 @@ from ingest.agent.protocol import SOURCE, DiskOutcome, LeftOut, OpenRun, PointMa
 from ingest.backup import BackupRequest, backup_machine
 from ingest.flow import BackupReport
 from ingest.inventory import discover
+from ingest.pointdisk import PointDisk
 from ingest.progress import Silent
 from ingest.receiver.exchange import Exchange
 from ingest.receiver.failures import printable, told
@@ -116,8 +117,13 @@ class AgentRun:
     def _backed_up(self, services: Services) -> BackupReport:
         request = self.ticket.request
         get_source(services, SOURCE)
-        granularity = services.config.chunk_bytes
-        source = AgentSource(request, self.exchange, self.ticket.token, granularity_bytes=granularity)
+        source = AgentSource(
+            request,
+            self.exchange,
+            self.ticket.token,
+            chunk_bytes=services.config.chunk_bytes,
+            base_of=lambda key: _base(services, machine_of(services.config.repository_id, request.machine), key),
+        )
         ((fact, state),) = discover(services, SOURCE, source)
         wish = BackupRequest(SOURCE, None, full=request.full, task=request.request_id)
         machine = state.machine_id
@@ -167,6 +173,13 @@ def made(report: BackupReport) -> PointMade:
         ),
         left_out=tuple(LeftOut(label=one.label, reason=one.reason, way_out=one.way_out) for one in report.left_out),
     )
+
+
+def _base(services: Services, machine: UUID, key: str) -> PointDisk | None:
+    """The disk as the next incremental's base has it."""
+    state = services.catalog.machine(machine)
+    point = None if state is None else state.base_point(disk_id(machine, key))
+    return None if point is None else PointDisk(services.catalog.log_resolver(machine), services.store, point)
 
 
 def _left_out(machine: UUID, said: LeftOut) -> DiskLeftOut:

@@ -28,6 +28,7 @@ from adapters.port import (
 )
 from ingest.agent import protocol as said
 from ingest.agent.protocol import FRAME_BYTES, OfferedDisk, OpenRun
+from ingest.receiver.copying import BaseOf, Copying
 from ingest.receiver.exchange import Exchange
 from ingest.receiver.failures import printable
 
@@ -37,11 +38,12 @@ class AgentSource:
 
     kind = said.SOURCE
 
-    def __init__(self, request: OpenRun, exchange: Exchange, token: str, *, granularity_bytes: int) -> None:
+    def __init__(self, request: OpenRun, exchange: Exchange, token: str, *, chunk_bytes: int, base_of: BaseOf) -> None:
         self._request = request
+        self._base_of = base_of
         self._exchange = exchange
         self._token = token
-        self._granularity_bytes = granularity_bytes
+        self._chunk_bytes = chunk_bytes
         self.left_out: tuple[said.LeftOut, ...] = ()
 
     @property
@@ -63,10 +65,7 @@ class AgentSource:
         offered = {disk.key: disk for disk in self._request.disks}
         if machine.key != self._request.machine or not request.bases.keys() <= offered.keys():
             raise SourceNotFound("The agent has no such machine or disk", code="disk-not-found")
-        disks = {
-            key: AgentDisk(self._fact(offered[key]), offered[key], base, self._token, self._exchange)
-            for key, base in request.bases.items()
-        }
+        disks = {key: self._disk(offered[key], base) for key, base in request.bases.items()}
         return AgentSnapshot(self, request.label, self._request, disks, self._exchange)
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
@@ -76,6 +75,11 @@ class AgentSource:
     def close(self) -> None:
         """Nothing is held here."""
 
+    def _disk(self, offered: OfferedDisk, base: str | None) -> AgentDisk:
+        known = base is not None and base in offered.tokens
+        copying = Copying(self._base_of(offered.key) if known else None, self._chunk_bytes)
+        return AgentDisk(self._fact(offered), offered, base if known else None, self._token, self._exchange, copying)
+
     def _fact(self, disk: OfferedDisk) -> DiskFact:
         return DiskFact(
             key=disk.key,
@@ -83,7 +87,7 @@ class AgentSource:
             size_bytes=disk.size_bytes,
             identity=printable(disk.identity),
             tracking="compare",
-            granularity_bytes=self._granularity_bytes,
+            granularity_bytes=self._chunk_bytes,
         )
 
 
@@ -126,19 +130,27 @@ class AgentDisk:
 
     choice: TransportChoice | None = None
 
-    def __init__(self, fact: DiskFact, offered: OfferedDisk, base: str | None, token: str, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        fact: DiskFact,
+        offered: OfferedDisk,
+        base: str | None,
+        token: str,
+        exchange: Exchange,
+        copying: Copying,
+    ) -> None:
         self.fact = fact
         self.base_token: str | None = token
         self._base = base
-        known = base is not None and base in offered.tokens
-        self.tracking: Tracked | Untracked = Tracked() if known else Untracked(offered.lost)
+        self.tracking: Tracked | Untracked = Untracked(offered.lost) if base is None else Tracked()
         self._transport = f"agent-{offered.transport}"
         self._exchange = exchange
+        self._copying = copying
 
     def changes(self) -> Iterator[Extent]:
         """Yield the blocks that the agent found changed. Raises SourceInvalid unless it has the base."""
         base = self._base
-        if base is None or not isinstance(self.tracking, Tracked):
+        if base is None:
             raise SourceInvalid("The agent does not have the base", code="not-tracked")
 
         def ask(number: int, start: int) -> said.Question:
@@ -148,20 +160,26 @@ class AgentDisk:
 
     def open(self) -> BlockReader:
         """Open a reader; there is nothing behind it but the exchange."""
-        return AgentReader(self.fact.key, self.fact.size_bytes, self._transport, self._exchange)
+        return AgentReader(self.fact.key, self.fact.size_bytes, self._transport, self._exchange, self._copying)
 
 
 class AgentReader:
     """Reads by asking, a frame at most at once."""
 
-    def __init__(self, disk: str, size_bytes: int, transport: str, exchange: Exchange) -> None:
+    def __init__(self, disk: str, size_bytes: int, transport: str, exchange: Exchange, copying: Copying) -> None:
         self.size_bytes = size_bytes
         self.transport = transport
         self._disk = disk
         self._exchange = exchange
+        self._copying = copying
+        self._copies = True
 
     def extents(self) -> Iterator[Extent]:
-        """Yield the whole disk. Raises SourceInvalid when the agent leaves a gap."""
+        """Yield the whole disk. Raises SourceInvalid when the agent leaves a gap.
+
+        Who asks for this reads a full, which is to owe nothing to what the agent remembers: from here on all is sent.
+        """
+        self._copies = False
 
         def ask(number: int, start: int) -> said.Question:
             return said.AskExtents(number=number, disk=self._disk, start=start)
@@ -185,11 +203,18 @@ class AgentReader:
             )
         while buffer:
             part = buffer[:FRAME_BYTES]
-            self._exchange.fetch(self._disk, offset, part)
+            self._fill(offset, part)
             buffer, offset = buffer[len(part) :], offset + len(part)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _fill(self, offset: int, part: memoryview) -> None:
+        answer = self._exchange.fetch(self._disk, offset, len(part), copy=self._copies and self._copying.possible)
+        if not isinstance(answer, bytes) and not self._copying.copy(answer.blocks, offset, part):
+            answer = self._exchange.fetch(self._disk, offset, len(part), copy=False)
+        if isinstance(answer, bytes):
+            part[:] = answer
 
 
 def _paged(exchange: Exchange, build: Callable[[int, int], said.Question], size_bytes: int) -> Iterator[Extent]:

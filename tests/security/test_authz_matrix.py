@@ -145,7 +145,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 # Said a second time, apart from the code: what a role may do is a promise.
-READERS = frozenset(Role)
+READERS = frozenset(Role) - {Role.AGENT}
 MAY: dict[Permission, frozenset[Role]] = {
     Permission.READ: READERS,
     Permission.EVENTS: READERS - {Role.ANALYST},
