@@ -34,7 +34,10 @@ class Hooks:
     release: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise Invalid for half of a pair."""
+        """Raise Invalid for half of a pair, and for what is no command."""
+        for line in (self.freeze, self.thaw, self.snapshot, self.release):
+            if line is not None:
+                _words(line)
         if (self.freeze is None) != (self.thaw is None):
             raise Invalid("what freezes must thaw", code="agent-hooks", hint="--freeze-command and --thaw-command")
         if self.release is not None and self.snapshot is None:
@@ -79,7 +82,7 @@ def undo(hooks: Hooks, state: AgentState) -> None:
 def _frozen(hooks: Hooks, state: AgentState) -> Iterator[None]:
     thaw = hooks.thaw or ""
     watcher = subprocess.Popen(
-        ["sh", "-c", _WATCH, "thaw", *shlex.split(thaw)],
+        ["sh", "-c", _WATCH, "thaw", *_words(thaw)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -128,8 +131,8 @@ def _release(hooks: Hooks, target: str, place: str) -> None:
 
 def run(line: str, environment: Mapping[str, str]) -> str:
     """Run a command and return what it printed. Raises Unavailable when it fails."""
-    words = shlex.split(line)
-    name = words[0] if words else "(empty)"
+    words = _words(line)
+    name = words[0]
     try:
         done = subprocess.run(
             words,
@@ -143,11 +146,21 @@ def run(line: str, environment: Mapping[str, str]) -> str:
         )
     except subprocess.TimeoutExpired:
         raise _failed(name, f"it took more than {COMMAND_SECONDS} s") from None
-    except (OSError, IndexError, ValueError) as error:
-        raise _failed(name, str(error)) from None
+    except OSError as error:
+        raise _failed(name, error.strerror or str(error)) from None
     if done.returncode:
         raise _failed(name, f"exit code {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stdout
+
+
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise Invalid("a command cannot be understood", code="agent-hooks", why=str(error)) from None
+    if not words:
+        raise Invalid("a command is empty", code="agent-hooks")
+    return words
 
 
 def _failed(name: str, why: str) -> HoldfastError:
