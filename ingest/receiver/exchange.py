@@ -105,25 +105,28 @@ class Exchange:
     def answer(self, number: int, answer: Answer) -> None:
         """Take an answer; one that was taken before changes nothing. Raises Conflict for what was never asked."""
         if isinstance(answer, Failed):
+            # Whoever waits is told by the end of the exchange, not by this answer.
+            self._take(number, None)
             self.end(failure_of(answer))
-        self._take(number, answer)
+        else:
+            self._take(number, answer)
 
     def answer_frame(self, number: int, body: bytes) -> None:
         """Take a frame. Raises Invalid `frame-damaged`: then it can be sent again."""
         with self._changed:
             asked = self._waiting.get(number)
         if asked is None or not isinstance(asked.question, AskBytes):
-            self._take(number, b"")
+            self._take(number, None)
             return
         self._take(number, decode_frame(self._key, self._run_id, number, body, asked.question.length))
 
-    def _take(self, number: int, answer: Answer | bytes) -> None:
+    def _take(self, number: int, answer: Answer | bytes | None) -> None:
         with self._changed:
             self._heard_at = self._monotonic()
             if number > self._last:
                 raise Conflict(f"question {number} was not asked", code="agent-unasked")
             asked = self._waiting.get(number)
-            if asked is not None and asked.answer is None:
+            if asked is not None and asked.answer is None and answer is not None:
                 asked.answer = answer
                 self._changed.notify_all()
 

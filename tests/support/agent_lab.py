@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from catalog.api.settings import ServeSettings
+from catalog.cli.serve import listening_socket
+from ingest.cli.receive import server_of
+from ingest.receiver.limits import Limits
+from ingest.receiver.opening import opened_door
 from storage.errors import EXIT_INTERRUPTED
+from tests.support.agent_peer import AgentPeer
 from tests.support.certificates import Authority, fingerprint
+from tests.support.eventually import eventually
 from tests.support.lab import REPOSITORY, START, Answer, Lab, holdfast
 
+IMPATIENT = {"pace": 0.0, "settle": 0.0}
+"""What hides the work of the store from agents costs time that most tests need not spend."""
 LIMITED = """
 import sys
 from dataclasses import replace
@@ -50,29 +60,91 @@ class AgentLab:
         return self.token(name, *globs, role=role).read_text()
 
     @contextmanager
-    def receiving(self, **limits: Any) -> Iterator[Receiving]:
-        """Run `holdfast receive` with TLS; `limits` differ from the product's."""
-        receiving = Receiving(self, {"pace": 0.0, "settle": 0.0, **limits})
+    def receiving(self, **limits: Any) -> Iterator[ReceivingProcess]:
+        """Run `holdfast receive` in a process of its own; `limits` differ from the product's."""
+        receiving = ReceivingProcess(self, {**IMPATIENT, **limits})
         receiving.start()
         try:
             yield receiving
         finally:
             receiving.stop()
 
+    @contextmanager
+    def receiving_here(self, **limits: Any) -> Iterator[Receiving]:
+        """Run the same server in a thread, which starts sooner."""
+        settings = ServeSettings(tls_cert=str(self.certificate), tls_key=str(self.key))
+        with (
+            opened_door(self.lab.home, settings, replace(Limits(), **{**IMPATIENT, **limits})) as door,
+            listening_socket("127.0.0.1", 0) as listening,
+        ):
+            server = server_of(door, settings)
+            thread = threading.Thread(target=server.run, args=([listening],), name="receiver")
+            thread.start()
+            try:
+                eventually(lambda: server.started, "the receiver")
+                yield Receiving(self, listening.getsockname()[1])
+            finally:
+                door.runs.stop()
+                server.should_exit = True
+                thread.join(60)
+                assert not thread.is_alive()
+
 
 class Receiving:
-    """The receiver's process, which can be killed and started again on the same port."""
+    """A receiver on `port`, and agents that send to it."""
 
-    def __init__(self, lab: AgentLab, limits: dict[str, Any]) -> None:
+    def __init__(self, lab: AgentLab, port: int = 0) -> None:
         self.lab = lab
-        self.port = 0
-        self.log = lab.root / "receiver.log"
-        self._limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
+        self.port = port
 
     @property
     def url(self) -> str:
         return f"https://localhost:{self.port}"
+
+    def peer(self, secret: str | None) -> AgentPeer:
+        """An agent that the test plays."""
+        return AgentPeer(self.port, secret, str(self.lab.authority.ca_file))
+
+    def arguments(self, token: Path, name: str, *what: str | Path, state: str = "state") -> list[str]:
+        """The command line of an agent."""
+        line = ["agent", "backup", "--server", self.url, "--token", f"file:{token}", "--name", name]
+        line += ["--ca", str(self.lab.authority.ca_file), "--state", str(self.lab.root / state), "--json"]
+        return [*line, *map(str, what)]
+
+    def agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> Answer:
+        """Run an agent in this process, whatever it comes to."""
+        return holdfast(*self.arguments(token, name, *what, state=state))
+
+    def sent(self, token: Path, name: str, *what: str | Path, state: str = "state", code: int = 0) -> dict[str, Any]:
+        """Run an agent that must make a restore point."""
+        answer = self.agent(token, name, *what, state=state)
+        assert answer.code == code, answer
+        made: dict[str, Any] = answer.json()
+        return made
+
+    def refused(self, code: int, token: Path, name: str, *what: str | Path, state: str = "state") -> dict[str, Any]:
+        """Run an agent that must fail; return the error object."""
+        answer = self.agent(token, name, *what, state=state)
+        assert answer.code == code, answer
+        return answer.problem()
+
+    def start_agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> subprocess.Popen[bytes]:
+        """Run an agent in a process of its own; returns when its work begins."""
+        command = [sys.executable, "-c", START, *self.arguments(token, name, *what, state=state)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY)
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"ready\n"
+        return process
+
+
+class ReceivingProcess(Receiving):
+    """A receiver's process, which can be killed and started again on the same port."""
+
+    def __init__(self, lab: AgentLab, limits: dict[str, Any]) -> None:
+        super().__init__(lab)
+        self.log = lab.root / "receiver.log"
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-c", LIMITED + START, repr(self._limits), "--home", str(self.lab.lab.home.root)]
@@ -106,37 +178,6 @@ class Receiving:
         self._process = None
         return code
 
-    def arguments(self, token: Path, name: str, *what: str | Path, state: str = "state") -> list[str]:
-        """The command line of an agent."""
-        line = ["agent", "backup", "--server", self.url, "--token", f"file:{token}", "--name", name]
-        line += ["--ca", str(self.lab.authority.ca_file), "--state", str(self.lab.root / state), "--json"]
-        return [*line, *map(str, what)]
-
-    def agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> Answer:
-        """Run an agent in this process, whatever it comes to."""
-        return holdfast(*self.arguments(token, name, *what, state=state))
-
-    def sent(self, token: Path, name: str, *what: str | Path, state: str = "state", code: int = 0) -> dict[str, Any]:
-        """Run an agent that must make a restore point."""
-        answer = self.agent(token, name, *what, state=state)
-        assert answer.code == code, (answer, self.log.read_text())
-        made: dict[str, Any] = answer.json()
-        return made
-
-    def refused(self, code: int, token: Path, name: str, *what: str | Path, state: str = "state") -> dict[str, Any]:
-        """Run an agent that must fail; return the error object."""
-        answer = self.agent(token, name, *what, state=state)
-        assert answer.code == code, answer
-        return answer.problem()
-
-    def start_agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> subprocess.Popen[bytes]:
-        """Run an agent in a process of its own; returns when its work begins."""
-        command = [sys.executable, "-c", START, *self.arguments(token, name, *what, state=state)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY)
-        assert process.stderr is not None
-        assert process.stderr.readline() == b"ready\n"
-        return process
-
 
 def output_of(process: subprocess.Popen[bytes], code: int | Sequence[int] = 0) -> str:
     """What a process printed until its end, which must be with `code`."""
@@ -144,8 +185,3 @@ def output_of(process: subprocess.Popen[bytes], code: int | Sequence[int] = 0) -
     codes = [code] if isinstance(code, int) else code
     assert process.returncode in codes, err.decode()
     return out.decode()
-
-
-def need_root() -> bool:
-    """Whether this user may make loop devices."""
-    return os.geteuid() == 0
