@@ -1,4 +1,4 @@
-"""Backing up a source: its machines one after another, each under its lock, one failing alone.
+"""Backing up a source: its machines one after another or side by side, each under its lock, one failing alone.
 
 Imports `adapters.port` and `catalog`. The index follows after each machine; should it fail, the restore point
 stands all the same, and the outcome says what is wrong with the index.
@@ -22,6 +22,7 @@ from ingest.flow import BackupReport, MachineBackup
 from ingest.inventory import discover
 from ingest.locks import exclusive
 from ingest.progress import Progress
+from ingest.sidebyside import side_by_side
 from ingest.signals import Interrupted
 from ingest.sources import connected
 from ingest.streams import StreamWriter
@@ -42,13 +43,15 @@ class BackupRequest:
     """What to back up: a source, or one machine of it, by its name, key or identifier.
 
     A `task` makes one restore point of each machine, however often it is attempted: one that an earlier attempt made
-    is found. A machine that is being worked on fails a command; a task waits for it.
+    is found. A machine that is being worked on fails a command; a task waits for it. `parallel` machines are backed up
+    at once.
     """
 
     source: str
     machine: str | None
     full: bool = False
     task: UUID | None = None
+    parallel: int = 1
 
 
 @dataclass(slots=True)
@@ -68,22 +71,48 @@ def backup(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> BackupOutcome:
-    """Back up what was asked for. An interrupt ends it with what was reached so far."""
+    """Back up what was asked for. An interrupt ends it with what was reached so far.
+
+    With `parallel` above 1 the source is asked for several of its machines at once, by as many threads.
+    """
     outcome = BackupOutcome()
     with connected(services, request.source) as source:
-        for fact, state in _chosen(discover(services, request.source, source), request):
-            if stop():
-                outcome.interrupted = True
-                break
-            try:
-                report = backup_machine(services, source, fact, state, request, progress=progress, stop=stop)
-                outcome.reports.append(report)
-            except (HoldfastError, AdapterError) as error:
-                outcome.failures.append(Failure(fact.name, error))
-            except Interrupted:
-                outcome.interrupted = True
+        chosen = _chosen(discover(services, request.source, source), request)
+
+        def work(pair: tuple[MachineFact, MachineState]) -> BackupReport | Failure | None:
+            return _attempt(services, source, *pair, request, progress=progress, stop=stop)
+
+        found: dict[int, BackupReport | Failure | None] = {}
+        for place, ended in side_by_side(chosen, work, at_most=request.parallel, stop=stop):
+            found[place] = ended
             outcome.index_trouble = services.catalog.index_trouble()
+    for _, one in sorted(found.items(), key=lambda pair: pair[0]):
+        if isinstance(one, BackupReport):
+            outcome.reports.append(one)
+        elif one is not None:
+            outcome.failures.append(one)
+    outcome.interrupted = len(found) < len(chosen) or None in found.values()
     return outcome
+
+
+def _attempt(
+    services: Services,
+    source: Source,
+    fact: MachineFact,
+    state: MachineState,
+    request: BackupRequest,
+    *,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> BackupReport | Failure | None:
+    """Back up one machine; its failure is its own. None when it was interrupted."""
+    try:
+        with progress.lane(fact.name) as lane:
+            return backup_machine(services, source, fact, state, request, progress=lane, stop=stop)
+    except (HoldfastError, AdapterError) as error:
+        return Failure(fact.name, error)
+    except Interrupted:
+        return None
 
 
 def backup_machine(

@@ -22,6 +22,7 @@ from ingest.plan import Full, Incremental, Plan
 from ingest.progress import Progress
 from ingest.sampling import sample_unchanged
 from ingest.streams import StreamWriter
+from ingest.transport import TransportNote
 from ingest.wiring import Services
 
 
@@ -52,12 +53,16 @@ class DiskRun:
 
     def copy(self, plan: Plan) -> DiskPoint:
         """Read what the plan asks for, record it, and return the disk's point."""
+        way = TransportNote(self._events, self._disk_id, self._frozen)
         with closing(self._frozen.open()) as reader:
+            way.compare(reader)
             if isinstance(plan, Incremental) and plan.tracked:
                 plan = self._trusted(plan, reader)
             seq = self._state.next_seq(self._disk_id)
             self._record_plan(plan, seq, reader.transport)
             totals = self._copy(plan, seq, reader)
+            way.compare(reader)
+        self.warnings.extend(way.warnings)
         return self._point(plan, seq, totals)
 
     def _trusted(self, plan: Incremental, reader: BlockReader) -> Plan:

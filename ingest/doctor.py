@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Literal
+from uuid import UUID
 
 from catalog.domain.events import PackSealed
+from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
@@ -145,6 +147,21 @@ def _runs(catalog: Catalog) -> Check:
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
+def _given_back(catalog: Catalog) -> Check:
+    """Restores to a source that never ended: what they made there may still be there."""
+    open_tasks: dict[UUID, str] = {}
+    for recorded in catalog.log.follow_only((SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)):
+        event = recorded.event
+        if isinstance(event, SourceRestoreStarted):
+            open_tasks[event.originator_id] = f"{event.source}/{event.machine} ({event.label})"
+        else:
+            open_tasks.pop(event.originator_id, None)
+    if open_tasks:
+        hint = "if nobody restores now, look for what they left at the source, by those labels"
+        return Check("restores", "warn", f"running, or died: {', '.join(open_tasks.values())}", hint)
+    return Check("restores", "ok", "no restore to a source was left in the middle")
+
+
 def _ledger(catalog: Catalog) -> Check:
     ledger = Ledger(catalog.log, catalog.home, catalog.clock)
     status = ledger.status()
@@ -175,6 +192,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "packs": _recorded_packs,
     "shipped": _shipped,
     "runs": _runs,
+    "restores": _given_back,
     "ledger": _ledger,
 }
 

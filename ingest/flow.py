@@ -19,6 +19,7 @@ from catalog.domain.facts import DiskLeftOut, DiskPoint, Result
 from catalog.domain.ids import disk_id as disk_id_of
 from catalog.domain.machine import MachineState, RestorePoint
 from ingest.cleanup import close_dead_runs, release
+from ingest.configuration import keep_configuration
 from ingest.diskrun import DiskRun
 from ingest.plan import Full, Plan, after_snapshot, base_token, plan_disk
 from ingest.progress import Progress
@@ -151,6 +152,7 @@ class MachineBackup:
         snapshot, taken_at = self._snapshot(plans)
         try:
             points = self._copy_disks(snapshot, plans)
+            keep_configuration(self._services, self._state.machine_id, self._run_id, snapshot.configuration)
             snapshot.confirm()
             committed = self._commit(snapshot, taken_at, points, (*left_out, *self._missing()))
         except BaseException:

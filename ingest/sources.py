@@ -1,77 +1,37 @@
 """Sources by name: their settings as events, their adapters built when needed.
 
-Imports `adapters` and `catalog`. This is the only place that knows which kinds of source there are.
+Imports `adapters.port`, `catalog` and `ingest.kinds`. Settings hold references to secrets, never secrets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
-from adapters.image import ImageSource
 from adapters.port import Source
-from adapters.qemu.source import QemuSource
 from catalog.domain.events import SourceAdded, SourceRemoved
 from catalog.domain.ids import source_id
 from catalog.domain.source import SourceState
 from catalog.home import Home
 from ingest.agent.protocol import SOURCE as AGENTS
-from ingest.sent import SentMachines
+from ingest.kinds import build_source, read_settings
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.errors import Conflict, Invalid, NotFound
 
-Builder = Callable[[Home, str, Mapping[str, str]], Source]
-
-
-def _image(home: Home, name: str, settings: Mapping[str, str]) -> Source:
-    return ImageSource(name, Path(settings["path"]), home.scratch_dir / name)
-
-
-def _qemu(home: Home, name: str, settings: Mapping[str, str]) -> Source:
-    agent = settings.get("ga")
-    return QemuSource(name, Path(settings["qmp"]), home.scratch_dir / name, guest_agent=Path(agent) if agent else None)
-
-
-def _agents(home: Home, name: str, settings: Mapping[str, str]) -> Source:
-    return SentMachines()
-
-
-KINDS: dict[str, tuple[Builder, frozenset[str], frozenset[str]]] = {
-    "image": (_image, frozenset({"path"}), frozenset()),
-    "qemu": (_qemu, frozenset({"qmp"}), frozenset({"ga"})),
-    AGENTS: (_agents, frozenset(), frozenset()),
-}
-
 
 def add_source(services: Services, name: str, kind: str, settings: Mapping[str, str]) -> None:
-    """Record a source, after it answered."""
+    """Record a source, after it answered. `settings` are as they were typed, by the names of their options."""
     _check_name(name)
     if AGENTS in (name, kind):
         raise Invalid(f"{AGENTS} is the source of agents alone", code="source-kind", hint="holdfast receive adds it")
-    if kind not in KINDS:
-        raise Invalid(f"no such kind of source: {kind}", code="source-kind", hint=f"known: {', '.join(sorted(KINDS))}")
-    _, required, optional = KINDS[kind]
-    missing, unknown = required - settings.keys(), settings.keys() - required - optional
-    if missing or unknown:
-        raise Invalid(
-            f"a source of kind {kind} needs other settings",
-            code="source-settings",
-            why="; ".join(
-                f"{word} --{', --'.join(sorted(names))}"
-                for word, names in (("missing", missing), ("not known", unknown))
-                if names
-            ),
-        )
+    kept = read_settings(kind, settings)
     stream = source_id(services.config.repository_id, name)
     if (state := SourceState.fold(services.log.stream(stream))) is not None and not state.removed:
         raise Conflict(f"a source {name} exists already", code="source-exists", hint="holdfast source list")
-    with _built(services.home, name, kind, settings) as source:
+    with _built(services.home, name, kind, kept) as source:
         source.check()
-    StreamWriter(services.log, stream, services.clock).append(
-        SourceAdded, name=name, kind=kind, settings=dict(settings)
-    )
+    StreamWriter(services.log, stream, services.clock).append(SourceAdded, name=name, kind=kind, settings=kept)
 
 
 def add_agents(services: Services) -> None:
@@ -114,7 +74,7 @@ def connected(services: Services, name: str) -> Iterator[Source]:
 
 @contextmanager
 def _built(home: Home, name: str, kind: str, settings: Mapping[str, str]) -> Iterator[Source]:
-    source = KINDS[kind][0](home, name, settings)
+    source = build_source(home, name, kind, settings)
     try:
         yield source
     finally:

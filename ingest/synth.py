@@ -14,6 +14,7 @@ from catalog.domain.events import RestorePointCommitted
 from catalog.domain.facts import DiskPoint
 from catalog.domain.machine import MachineState, RestorePoint
 from catalog.resolve.resolver import Resolver
+from ingest.configuration import repeat_configuration
 from ingest.copy import BATCH_ROWS, BatchRecorder, Totals
 from ingest.signals import go_on, never
 from ingest.streams import StreamWriter
@@ -77,6 +78,7 @@ def synthesise(
         )
     run_id = services.new_id()
     disks = tuple(_record_disk(services, resolver, state, point, run_id, stop) for point in of.disks)
+    repeat_configuration(services, of, run_id)
     machine = StreamWriter(services.log, state.machine_id, services.clock)
     return machine.append(
         RestorePointCommitted,

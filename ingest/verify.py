@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.configuration import configuration_of, configuration_rows
 from catalog.domain.events import PackSealed, RestorePointVerified
 from catalog.domain.facts import DiskPoint
 from catalog.domain.ids import pack_stream
 from catalog.domain.machine import RestorePoint
+from ingest.configuration import check_configuration
 from ingest.progress import Progress
 from ingest.signals import go_on, never
 from ingest.streams import StreamWriter
@@ -71,6 +73,10 @@ class Verifier:
                 self._disk(point, disk, findings)
             except HoldfastError as error:
                 findings.add(f"{disk.label}: {error}")
+        try:
+            self._configuration(point, findings)
+        except HoldfastError as error:
+            findings.add(f"configuration: {error}")
         return findings
 
     def outcome(self, point: RestorePoint, findings: Findings) -> RestorePointVerified:
@@ -90,15 +96,29 @@ class Verifier:
         resolver = self._services.catalog.log_resolver(point.machine_id)
         for window in resolver.windows(disk.disk_id, disk.seq, digests=True):
             for rows in window.rows():
-                for pack in rows.packs:
-                    go_on(self._stop)
-                    for problem in self._pack(pack, findings):
-                        findings.add(problem)
-                go_on(self._stop)
-                if self._level == "content":
-                    self._content(rows, disk, findings)
-                else:
-                    findings.chunks += len(rows)
+                self._rows(rows, disk.label, findings)
+
+    def _configuration(self, point: RestorePoint, findings: Findings) -> None:
+        event = configuration_of(self._services.log, point.run_id)
+        if event is None:
+            return
+        rows, before = configuration_rows(event), len(findings.problems)
+        self._rows(rows, "configuration", findings)
+        if self._level == "content" and len(findings.problems) == before:
+            check_configuration(
+                self._services.store, event, rows, lambda name, error: findings.add(f"configuration: {name}: {error}")
+            )
+
+    def _rows(self, rows: ChunkRows, label: str, findings: Findings) -> None:
+        for pack in rows.packs:
+            go_on(self._stop)
+            for problem in self._pack(pack, findings):
+                findings.add(problem)
+        go_on(self._stop)
+        if self._level == "content":
+            self._content(rows, label, findings)
+        else:
+            findings.chunks += len(rows)
 
     def _pack(self, pack_id: bytes, findings: Findings) -> tuple[str, ...]:
         if pack_id not in self._packs:
@@ -131,12 +151,12 @@ class Verifier:
             self._services.damaged.record(pack_id, str(error))
             self._distrusted.add(pack_id)
 
-    def _content(self, rows: ChunkRows, disk: DiskPoint, findings: Findings) -> None:
+    def _content(self, rows: ChunkRows, label: str, findings: Findings) -> None:
         fresh = self._unseen(rows)
         findings.chunks += len(rows)
 
         def note(block: int, error: HoldfastError) -> None:
-            findings.add(f"{disk.label}: block {block}: {error}")
+            findings.add(f"{label}: block {block}: {error}")
             if error.code != "row-impossible":
                 row = int(np.searchsorted(fresh.blocks, block))
                 self._distrust(fresh.packs[int(fresh.pack_index[row])], error)

@@ -9,10 +9,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
+from threading import Lock
 from uuid import UUID, uuid4
 
 from catalog.domain.events import RepositoryInitialised
@@ -60,6 +61,8 @@ class Services:
     clock: Clock
     random: Random
     new_id: Callable[[], UUID]
+    adopting: Lock = field(default_factory=Lock)
+    """One thread at a time brings the chunk index up to the store."""
 
     @property
     def home(self) -> Home:
@@ -81,6 +84,10 @@ class Services:
 
         A damaged pack is not cited any more: what it held is stored again when it is met again.
         """
+        with self.adopting:
+            return self._adopt_packs()
+
+    def _adopt_packs(self) -> list[str]:
         self.objects.clean_partial(STALE_PARTIAL)
         bad: dict[bytes, str] = {}
         damaged = self.damaged.known()

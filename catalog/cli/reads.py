@@ -18,6 +18,7 @@ from catalog.access.caller import EVERYTHING
 from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.asof import position_of
 from catalog.cli.output import print_json, print_record, print_rows
+from catalog.configuration import configuration_of
 from catalog.queries.asked import MAX_LIMIT, Asked, Page
 from catalog.queries.names import machine_names
 from catalog.queries.reads import CatalogReads
@@ -39,11 +40,16 @@ Row = TypeVar("Row")
 @contextmanager
 def reads_of(context: typer.Context, as_of: str | None = None) -> Iterator[tuple[CatalogReads, Asked]]:
     """Open the catalog for questions, its index up to the log, and at which position they are asked."""
-    with Catalog.opened(home_of(context)) as catalog:
-        catalog.catch_up()
-        with closing(CatalogReads(catalog.lake, catalog.index_resolver(), clock=catalog.clock)) as reads:
-            position = reads.position if as_of is None else position_of(catalog.lake, as_of)
-            yield reads, Asked(EVERYTHING, as_of=position, limit=MAX_LIMIT)
+    with Catalog.opened(home_of(context)) as catalog, _reads_in(catalog, as_of) as found:
+        yield found
+
+
+@contextmanager
+def _reads_in(catalog: Catalog, as_of: str | None) -> Iterator[tuple[CatalogReads, Asked]]:
+    catalog.catch_up()
+    with closing(CatalogReads(catalog.lake, catalog.index_resolver(), clock=catalog.clock)) as reads:
+        position = reads.position if as_of is None else position_of(catalog.lake, as_of)
+        yield reads, Asked(EVERYTHING, as_of=position, limit=MAX_LIMIT)
 
 
 def every_row(ask: Callable[[Asked], Page[Row]], asked: Asked) -> Iterator[Row]:
@@ -124,16 +130,18 @@ def points(
 
 @app.command()
 def show(context: typer.Context, point: PointArgument, as_of: AsOfOption = None, as_json: JsonOption = False) -> None:
-    """Show one restore point and its disks."""
-    with reads_of(context, as_of) as (reads, asked):
+    """Show one restore point, its disks, and the files that describe its machine."""
+    with Catalog.opened(home_of(context)) as catalog, _reads_in(catalog, as_of) as (reads, asked):
         found = point_of(reads, asked, point)
         disks = [_fields(row) for row in reads.point_disks(asked, found.restore_point_id).rows]
         out = reads.left_out(asked, found.restore_point_id)
+        kept = configuration_of(catalog.log, found.run_id)
+    files = [{"file": part.name, "size_bytes": part.size_bytes} for part in kept.files] if kept else []
     record = _fields(found)
     left_out = [{"disk": disk.label, "reason": disk.reason, "way_out": disk.way_out} for disk in out]
     record["restore_point"] = record.pop("restore_point_id").hex
     if as_json:
-        print_json({**record, "disks": disks, "left_out": left_out})
+        print_json({**record, "disks": disks, "left_out": left_out, "configuration": files})
         return
     print_record(
         {
@@ -168,6 +176,8 @@ def show(context: typer.Context, point: PointArgument, as_of: AsOfOption = None,
     print_rows(disks, columns, as_json=False)
     if left_out:
         print_rows(left_out, ["disk", "reason", "way_out"], as_json=False)
+    if files:
+        print_rows(files, ["file", "size_bytes"], as_json=False)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen, Level, Result
+from catalog.domain.facts import ConfigurationPart, DiskLeftOut, DiskPoint, DiskSeen, Level, Result, TransportPassedOver
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +133,13 @@ class RestorePointDeleted(Event, frozen=True, kw_only=True):
     kept_for: tuple[UUID, ...] = ()
 
 
+class DiskOverwritten(Event, frozen=True, kw_only=True):
+    """A disk is about to be overwritten at its source with a restore point's: tracking may not have seen it."""
+
+    disk_id: UUID
+    restore_point_id: UUID
+
+
 class RunOpened(Event, frozen=True, kw_only=True):
     """A backup run of this machine began; the run's own stream tells the rest."""
 
@@ -176,6 +183,23 @@ class SnapshotCreated(Event, frozen=True, kw_only=True):
     label: str
     consistency: str
     fallback_cause: str | None
+
+
+class TransportChosen(Event, frozen=True, kw_only=True):
+    """How a disk's bytes are to travel, of a source that has a choice; recorded before the first of them is read."""
+
+    disk_id: UUID
+    kind: str
+    requested: str | None
+    rejected: tuple[TransportPassedOver, ...]
+
+
+class TransportFellBack(Event, frozen=True, kw_only=True):
+    """A disk's bytes travel otherwise than was chosen."""
+
+    disk_id: UUID
+    chosen: str
+    actual: str
 
 
 class DiskPlanned(Event, frozen=True, kw_only=True):
@@ -287,6 +311,24 @@ class ChunksRecorded(Batch, frozen=True, kw_only=True):
 
 class ZerosRecorded(Batch, frozen=True, kw_only=True):
     """Runs of blocks that are zero from this point on; `first` and `last` are block numbers."""
+
+
+# Configuration streams (ids.configuration_stream)
+
+
+class ConfigurationRecorded(Event, frozen=True, kw_only=True):
+    """The files that describe a machine at its source are stored, for the restore point that `run_id` makes.
+
+    `batch` has the rows of their chunks, as `ChunksRecorded` has those of a disk (catalog/batches.py): each file begins
+    a block of its own, and blocks without a row are zeros. The digests of the files are keyed as those of chunks.
+    """
+
+    machine_id: UUID
+    run_id: UUID
+    chunk_bytes: int
+    files: tuple[ConfigurationPart, ...]
+    schema_id: int
+    batch: bytes
 
 
 # Restore point streams (the restore point's own id)

@@ -64,3 +64,19 @@ class DiskLeftOut(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     reason: str
     way_out: str
+
+
+class TransportPassedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to a disk's bytes that was not taken, and why."""
+
+    kind: str
+    why: str
+
+
+class ConfigurationPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a machine's configuration: its name at the source, its size, its keyed digest, its first block."""
+
+    name: str
+    size_bytes: int
+    digest: bytes
+    first_block: int

@@ -36,6 +36,11 @@ def batch_stream(run: UUID, disk: UUID) -> UUID:
     return uuid5(run, f"disk:{disk}")
 
 
+def configuration_stream(run: UUID) -> UUID:
+    """The stream of the machine's configuration that one run stored."""
+    return uuid5(run, "configuration")
+
+
 def ledger_stream(repository_id: UUID) -> UUID:
     """The stream of the ledger's own history."""
     return uuid5(repository_id, "ledger")

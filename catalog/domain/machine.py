@@ -12,7 +12,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
+
 from catalog.domain.events import (
+    DiskOverwritten,
     Event,
     MachineSeen,
     RestorePointCommitted,
@@ -209,6 +212,14 @@ def _deleted(state: MachineState, event: RestorePointDeleted) -> MachineState:
     return replace(state, committed=committed, deleted={**state.deleted, event.restore_point_id: event})
 
 
+def _overwritten(state: MachineState, event: DiskOverwritten) -> MachineState:
+    """What tells changes since the base saw nothing of it perhaps: the next backup is a full, or compares."""
+    base = state.bases.get(event.disk_id)
+    if base is None:
+        return state
+    return replace(state, bases={**state.bases, event.disk_id: msgspec.structs.replace(base, base_token=None)})
+
+
 def _replaced(state: MachineState, event: RestorePointCommitted) -> tuple[DiskPoint, ...]:
     """The points that a synthetic full says again: it takes the place of those that are bases.
 
@@ -241,4 +252,5 @@ STEPS: Mapping[type[Event], Callable[[MachineState, Any], MachineState]] = {
     RunClosed: _run_closed,
     RestorePointCommitted: _committed,
     RestorePointDeleted: _deleted,
+    DiskOverwritten: _overwritten,
 }

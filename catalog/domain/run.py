@@ -26,6 +26,8 @@ from catalog.domain.events import (
     SnapshotReleaseFailed,
     SnapshotReleaseRequested,
     SnapshotRequested,
+    TransportChosen,
+    TransportFellBack,
 )
 from catalog.domain.facts import DiskPoint
 from catalog.domain.folding import check_next, fold_stream, unexpected
@@ -159,7 +161,9 @@ def _interrupted(state: RunState, _event: BackupInterrupted) -> RunState:
     return replace(state, outcome="interrupted")
 
 
-def _noted(state: RunState, _event: ChangeTrackingDistrusted | LeftoverCleaned) -> RunState:
+def _noted(
+    state: RunState, _event: ChangeTrackingDistrusted | LeftoverCleaned | TransportChosen | TransportFellBack
+) -> RunState:
     return state
 
 
@@ -169,6 +173,8 @@ STEPS: Mapping[type[Event], Callable[[RunState, Any], RunState]] = {
     SnapshotReleaseRequested: _releasing,
     SnapshotReleased: _released,
     SnapshotReleaseFailed: _release_failed,
+    TransportChosen: _noted,
+    TransportFellBack: _noted,
     DiskPlanned: _planned,
     DiskSealed: _sealed,
     ChangeTrackingDistrusted: _noted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.domain import access, events, ledger, requests
+from catalog.domain import access, events, ledger, requests, restoring
 from catalog.domain.events import Event
 
 EVENTS: tuple[type[Event], ...] = (
@@ -15,11 +15,14 @@ EVENTS: tuple[type[Event], ...] = (
     events.MachineSeen,
     events.RestorePointCommitted,
     events.RestorePointDeleted,
+    events.DiskOverwritten,
     events.RunOpened,
     events.RunClosed,
     events.BackupStarted,
     events.SnapshotRequested,
     events.SnapshotCreated,
+    events.TransportChosen,
+    events.TransportFellBack,
     events.DiskPlanned,
     events.DiskSealed,
     events.ChangeTrackingDistrusted,
@@ -33,12 +36,17 @@ EVENTS: tuple[type[Event], ...] = (
     events.ExtentsRecorded,
     events.ChunksRecorded,
     events.ZerosRecorded,
+    events.ConfigurationRecorded,
     events.RestorePointVerified,
     events.RestoreStarted,
     events.RestoreCompleted,
     events.RestoreFailed,
     events.ExportStarted,
     events.ExportStopped,
+    restoring.SourceRestoreStarted,
+    restoring.SourceRestoreCompleted,
+    restoring.SourceRestoreFailed,
+    restoring.ConfigurationRestoreStarted,
     requests.BackupRequested,
     requests.SyntheticRequested,
     requests.RestoreRequested,

@@ -17,6 +17,8 @@ IN_RUN_STREAMS: tuple[type[Event], ...] = (
     events.BackupStarted,
     events.SnapshotRequested,
     events.SnapshotCreated,
+    events.TransportChosen,
+    events.TransportFellBack,
     events.DiskPlanned,
     events.DiskSealed,
     events.ChangeTrackingDistrusted,
@@ -34,6 +36,7 @@ IN_MACHINE_STREAMS: tuple[type[Event], ...] = (
     events.RunClosed,
     events.RestorePointCommitted,
     events.RestorePointDeleted,
+    events.DiskOverwritten,
 )
 
 LEFT_OUT = ("originator_id", "originator_version", "recorded_at", "batch", "digest")

@@ -17,8 +17,8 @@ from ingest.agent.backup import AgentBackup, default_name, default_state, send
 from ingest.agent.connection import KINDS, Receiver
 from ingest.agent.hooks import Hooks
 from ingest.agent.protocol import SOURCE, PointMade, RunFailed
-from ingest.agent.token import token_at
 from ingest.progress import shown
+from ingest.secrets import secret_of
 from ingest.signals import Interrupted, stop_on_signals
 from storage.errors import EXIT_INTERRUPTED, EXIT_PARTIAL
 
@@ -35,7 +35,7 @@ def agent() -> None:
 @agent_app.command("backup")
 def backup(
     server: Annotated[str, typer.Option(metavar="URL", help="The receiver, https://HOST:PORT.")],
-    token: Annotated[str, typer.Option(metavar="REF", help="Where the token is: env:NAME or file:PATH.")],
+    token: Annotated[str, typer.Option(metavar="REF", help="Where the token is: env:NAME, file:PATH, ...")],
     device: Annotated[list[Path] | None, typer.Option(help="A block device or raw file; repeat for more.")] = None,
     directory: Annotated[Path | None, typer.Option(help="A directory of files, as a tar archive.")] = None,
     name: Annotated[str | None, typer.Option(help="What the machine is called [its host name].")] = None,
@@ -61,7 +61,7 @@ def backup(
         full=full,
     )
     receiver = Receiver(server, ca, fingerprint)
-    secret = token_at(token)
+    secret = secret_of(token).reveal().strip()
     try:
         with stop_on_signals() as stop, shown(time.monotonic) as progress:
             outcome, sent_bytes = send(wish, receiver, secret, progress=progress, stop=stop, notice=_notice)

@@ -24,6 +24,7 @@ from ingest.signals import stop_on_signals
 from ingest.synth import summarise, synthesise
 from storage.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_PARTIAL
 
+MAX_PARALLEL = 64
 COLUMNS = ["restore_point", "machine", "disk", "level", "cause", "changed_bytes", "read_bytes", "stored_bytes"]
 
 
@@ -32,11 +33,14 @@ def backup_command(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="SOURCE[/MACHINE]")],
     full: Annotated[bool, typer.Option("--full", help="Read everything, whatever the change tracking says.")] = False,
+    parallel: Annotated[
+        int, typer.Option("--parallel", metavar="N", min=1, max=MAX_PARALLEL, help="So many machines at once.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> int:
     """Back up a source, or one machine of it; incrementally where that is possible."""
     source, _, machine = target.partition("/")
-    request = BackupRequest(source, machine or None, full=full)
+    request = BackupRequest(source, machine or None, full=full, parallel=parallel)
     with working(context) as services, stop_on_signals() as stop, shown(time.monotonic) as progress:
         outcome = backup(services, request, progress=progress, stop=stop)
     _print(outcome.reports, as_json=as_json)

@@ -6,7 +6,6 @@ Imports `ingest.sources`.
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,18 +25,38 @@ app.add_typer(source_app, name="source")
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call the source.")],
-    kind: Annotated[str, typer.Option(help="image or qemu.")],
-    path: Annotated[Path | None, typer.Option(help="image: the directory of images.")] = None,
-    qmp: Annotated[Path | None, typer.Option(help="qemu: its QMP socket.")] = None,
-    ga: Annotated[Path | None, typer.Option(help="qemu: the guest agent's socket, to quiesce file systems.")] = None,
+    kind: Annotated[str, typer.Option(help="image, qemu or vmware.")],
+    path: Annotated[str | None, typer.Option(help="image: the directory of images.")] = None,
+    qmp: Annotated[str | None, typer.Option(help="qemu: its QMP socket.")] = None,
+    ga: Annotated[str | None, typer.Option(help="qemu: the guest agent's socket, to quiesce file systems.")] = None,
+    host: Annotated[str | None, typer.Option(help="vmware: the vCenter or ESXi host.")] = None,
+    user: Annotated[str | None, typer.Option(help="vmware: who signs on there.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where the password is: env:NAME, file:PATH, command:ARGV, keyring:S/USER."),
+    ] = None,
+    port: Annotated[str | None, typer.Option(help="vmware: the port [443].")] = None,
+    ca: Annotated[str | None, typer.Option(metavar="FILE", help="vmware: trust what these certificates sign.")] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="vmware: trust the one certificate with this fingerprint.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="vmware: trust whoever answers.")] = False,
+    transport: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="vmware: only these ways to the disks; repeatable.")
+    ] = None,
+    quiesce: Annotated[str | None, typer.Option(help="vmware: require, prefer or never.")] = None,
+    vddk: Annotated[str | None, typer.Option(metavar="DIR", help="vmware: where VMware's disk library is.")] = None,
+    connections: Annotated[str | None, typer.Option(help="vmware: disks read from one host at a time [8].")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add a source, after it answered, and list its machines."""
-    settings = {
-        key: str(value.expanduser().absolute())
-        for key, value in {"path": path, "qmp": qmp, "ga": ga}.items()
-        if value is not None
+    typed = {
+        **{"path": path, "qmp": qmp, "ga": ga, "host": host, "user": user, "password": password, "port": port},
+        **{"ca": ca, "fingerprint": fingerprint, "quiesce": quiesce, "vddk": vddk, "connections": connections},
+        "insecure": "true" if insecure else None,
+        "transport": ",".join(transport) if transport else None,
     }
+    settings = {key: value for key, value in typed.items() if value is not None}
     with working(context) as services:
         add_source(services, name, kind, settings)
         with connected(services, name) as source:

@@ -6,7 +6,8 @@ but a caller who wants the task stopped writes to the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from catalog.domain.events import Event
 from catalog.domain.requests import TaskProgressed, TaskStarted
 from catalog.domain.task import TaskState
 from catalog.log import EventLog
+from ingest.progress import Progress
 from ingest.streams import Clock, despite_others
 from storage.errors import Conflict, HoldfastError
 
@@ -70,6 +72,11 @@ class TaskInHand:
             self._looked = self._monotonic()
             self._read_on()
         return self.cancelled or self._stop()
+
+    @contextmanager
+    def lane(self, name: str) -> Iterator[Progress]:
+        """A task works on one machine after the other: what is recorded is how far the present one is."""
+        yield self
 
     def disk(self, label: str, total_bytes: int) -> None:
         """Start counting anew."""

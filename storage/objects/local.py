@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,9 +94,10 @@ class LocalObjects:
         removed = 0
         with os.scandir(self._partial) as entries:
             for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < before:
-                    Path(entry.path).unlink(missing_ok=True)
-                    removed += 1
+                with suppress(FileNotFoundError):  # a put of somebody else's may end meanwhile
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry.path)
+                        removed += 1
         return removed
 
     def _path(self, name: str) -> Path:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.support.lab import Lab
+from tests.support.memory_source_simulator import Hypervisor
 from tests.support.qemu_vm import MISSING_TOOLS, QemuVm, VmDisk
 
 StartVm = Callable[..., QemuVm]
@@ -42,3 +43,11 @@ def start_vm() -> Iterator[StartVm]:
             return vm
 
         yield start
+
+
+@pytest.fixture
+def hypervisor(monkeypatch: pytest.MonkeyPatch) -> Hypervisor:
+    """A simulated hypervisor that the command line knows as the kind `memory`."""
+    found = Hypervisor()
+    found.register(monkeypatch)
+    return found

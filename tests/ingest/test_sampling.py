@@ -12,7 +12,7 @@ from adapters.port import Extent, Source
 from catalog.domain import events as ev
 from catalog.domain.facts import DiskPoint
 from catalog.home import Home
-from ingest import sources
+from ingest import kinds
 from ingest.backup import BackupOutcome, BackupRequest, backup
 from ingest.progress import Silent
 from tests.support.lab import CHUNK, MIB, Lab, make_image, write_at
@@ -31,12 +31,12 @@ def told() -> Told:
 @pytest.fixture
 def image(lab: Lab, told: Told, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A backed-up image whose source pretends to have bitmaps."""
-    build, required, optional = sources.KINDS["image"]
+    honest = kinds.KINDS["image"]
 
     def lying(home: Home, name: str, settings: Mapping[str, str]) -> Source:
-        return LyingTracking(build(home, name, settings), lambda: list(told))
+        return LyingTracking(honest.build(home, name, settings), lambda: list(told))
 
-    monkeypatch.setitem(sources.KINDS, "image", (lying, required, optional))
+    monkeypatch.setitem(kinds.KINDS, "image", kinds.Kind(honest.settings, lying))
     path = lab.images / "vm.raw"
     make_image(path, SIZE, [(0, Random(61).randbytes(SIZE))])
     lab.add_images()

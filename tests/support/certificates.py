@@ -6,6 +6,7 @@ import hashlib
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -29,13 +30,13 @@ class Authority:
         self.ca_file.write_bytes(self._signed(builder))
 
     def issue(self, role: str, names: Sequence[str], *, common_name: str = "test", expired: bool = False) -> Path:
-        """Write ROLE-cert.pem and ROLE-key.pem; without `names` the certificate has its common name only."""
+        """Write ROLE-cert.pem and ROLE-key.pem; `names` may be addresses, without any there is the common name only."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
         end = _NOW - timedelta(days=1) if expired else _NOW + timedelta(days=30)
         builder = self._builder(subject, key.public_key(), end)
         if names:
-            alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
         certificate = self.folder / f"{role}-cert.pem"
         certificate.write_bytes(self._signed(builder))
@@ -53,6 +54,13 @@ class Authority:
 
     def _signed(self, builder: x509.CertificateBuilder) -> bytes:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def fingerprint(certificate: Path) -> str:

@@ -15,10 +15,10 @@ from uuid import UUID
 
 import msgspec
 
-from catalog.domain import access, ledger, requests
+from catalog.domain import access, ledger, requests, restoring
 from catalog.domain import events as ev
 from catalog.domain.events import Event
-from catalog.domain.facts import DiskLeftOut, DiskPoint, DiskSeen
+from catalog.domain.facts import ConfigurationPart, DiskLeftOut, DiskPoint, DiskSeen, TransportPassedOver
 from catalog.domain.topics import topic_of
 from catalog.log.mapper import MsgpackMapper
 from tests.support.golden_batches import golden_batch
@@ -78,6 +78,8 @@ DISK_POINT = DiskPoint(
 )
 ASKED: dict[str, Any] = {"requested_by": "ada", "idempotency_key": "monday-1"}
 IN_TASK: dict[str, Any] = {"machine_id": MACHINE, "restore_point_id": POINT, "disk_id": DISK}
+
+GIVEN_BACK: dict[str, Any] = {"machine_id": MACHINE, "restore_point_id": POINT, "source": "lab"}
 
 
 def _at(stream: UUID, version: int) -> dict[str, Any]:
@@ -151,6 +153,7 @@ EXAMPLES: tuple[Event, ...] = (
         reason="holds a key that leaked",
         kept_for=(SOURCE,),
     ),
+    ev.DiskOverwritten(**_at(MACHINE, 12), disk_id=DISK, restore_point_id=POINT),
     ev.RunOpened(**_at(MACHINE, 8), run_id=RUN, label=LABEL),
     ev.RunClosed(**_at(MACHINE, 10), run_id=RUN, outcome="completed"),
     ev.BackupStarted(
@@ -160,6 +163,14 @@ EXAMPLES: tuple[Event, ...] = (
     ev.SnapshotCreated(
         **_at(RUN, 3), machine_id=MACHINE, label=LABEL, consistency="crash", fallback_cause="guest-agent-silent"
     ),
+    ev.TransportChosen(
+        **_at(RUN, 4),
+        disk_id=DISK,
+        kind="nbdssl",
+        requested=None,
+        rejected=(TransportPassedOver(kind="san", why="no LUN of datastore é is visible here"),),
+    ),
+    ev.TransportFellBack(**_at(RUN, 5), disk_id=DISK, chosen="san", actual="nbdssl"),
     ev.DiskPlanned(
         **_at(RUN, 4),
         disk_id=DISK,
@@ -186,6 +197,18 @@ EXAMPLES: tuple[Event, ...] = (
     ev.ExtentsRecorded(**_batch("extents", 3, 0, (1 << 41) - 1)),
     ev.ChunksRecorded(**_batch("chunks", 4, 5, 4_294_967_295)),
     ev.ZerosRecorded(**_batch("zeros", 2, 1, 4_294_967_295)),
+    ev.ConfigurationRecorded(
+        **_at(TASK, 1),
+        machine_id=MACHINE,
+        run_id=RUN,
+        chunk_bytes=262_144,
+        files=(
+            ConfigurationPart(name="config.json", size_bytes=300_000, digest=bytes(range(32)), first_block=0),
+            ConfigurationPart(name="db é 1.nvram", size_bytes=8684, digest=bytes(range(32, 64)), first_block=2),
+        ),
+        schema_id=1,
+        batch=golden_batch("chunks").read_bytes(),
+    ),
     ev.RestorePointVerified(
         **_at(POINT, 1),
         machine_id=MACHINE,
@@ -200,6 +223,30 @@ EXAMPLES: tuple[Event, ...] = (
     ev.RestoreFailed(**_at(TASK, 2), **IN_TASK, kind="limit", code="disk-full", why="no space left"),
     ev.ExportStarted(**_at(TASK, 1), **IN_TASK, address="127.0.0.1:10809"),
     ev.ExportStopped(**_at(TASK, 2), **IN_TASK, read_bytes=4096),
+    restoring.SourceRestoreStarted(
+        **_at(TASK, 1),
+        **GIVEN_BACK,
+        machine="db é 1 again",
+        label="holdfast-restore-0b5c6f0a51cc4d9cb8b16d2f3e0a0006",
+        target="new-machine",
+        disks=(DISK,),
+        without_index=True,
+        fallback_cause="index-missing",
+    ),
+    restoring.SourceRestoreCompleted(
+        **_at(TASK, 2),
+        **GIVEN_BACK,
+        key="i-02",
+        machine="db é 1 again",
+        written_bytes=123_456_789,
+        notes=("the network lab-2 is not there",),
+    ),
+    restoring.SourceRestoreFailed(
+        **_at(TASK, 2), **GIVEN_BACK, kind="conflict", code="machine-running", why="it is powered on"
+    ),
+    restoring.ConfigurationRestoreStarted(
+        **_at(TASK, 1), machine_id=MACHINE, restore_point_id=POINT, files=("config.json", "db é 1.nvram")
+    ),
     requests.BackupRequested(**_at(TASK, 1), **ASKED, source="lab", machine_id=MACHINE, full=True),
     requests.SyntheticRequested(**_at(TASK, 1), **ASKED, machine_id=MACHINE, restore_point_id=POINT),
     requests.RestoreRequested(**_at(TASK, 1), **ASKED, **IN_TASK, format="qcow2", to="db/monday.qcow2"),

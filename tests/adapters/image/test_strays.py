@@ -14,7 +14,7 @@ import pytest
 
 from adapters.image import ImageSource
 from adapters.image.qemunbd import RUN_PREFIX
-from adapters.image.strays import end_process
+from adapters.nbd.strays import end_process
 from tests.support.eventually import eventually
 from tests.support.image_folder import ImageFolder, machine, snapshot_of
 from tests.support.nbd_peers import need

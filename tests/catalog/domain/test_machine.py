@@ -7,7 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from catalog.domain.events import MachineSeen, RestorePointCommitted, RunClosed, RunOpened, SourceRemoved
+from catalog.domain.events import (
+    DiskOverwritten,
+    MachineSeen,
+    RestorePointCommitted,
+    RunClosed,
+    RunOpened,
+    SourceRemoved,
+)
 from catalog.domain.facts import DiskPoint, DiskSeen
 from catalog.domain.machine import MachineState, RestorePoint
 from storage.errors import Conflict, Corrupt, NotFound
@@ -122,6 +129,20 @@ def test_restore_points_are_in_order(state: MachineState) -> None:
     with pytest.raises(NotFound) as caught:
         state.restore_point(UUID(int=999))
     assert caught.value.code == "restore-point-unknown"
+
+
+def test_an_overwritten_disk_has_no_base_token(state: MachineState, make: Any) -> None:
+    """Tracking from before an overwrite is used no more, not even when a synthetic full takes the base's place."""
+    after = state.apply(make(DiskOverwritten, disk_id=DISK, restore_point_id=UUID(int=101)))
+    assert after.base_tokens() == {}
+    base = after.base_point(DISK)
+    assert base is not None
+    assert (base.seq, base.base_token) == (3, None)
+    assert [point.base_token for point in after.points[DISK]] == ["token-1", "token-2", "token-3"]
+    synthetic = after.apply(make(RestorePointCommitted, **_synthetic(4, 3, _point(4, None, token="token-3"))))
+    assert synthetic.base_tokens() == {}
+    again = synthetic.apply(make(RestorePointCommitted, **_committed(5, _point(5, None))))
+    assert again.base_tokens() == {"vda": "token-5"}
 
 
 def test_a_chain_leads_from_the_full(state: MachineState, make: Any) -> None:

@@ -37,6 +37,8 @@ COMPLETED = (ev.BackupCompleted, {"machine_id": MACHINE, "restore_point_id": POI
 FAILED = (ev.BackupFailed, {"machine_id": MACHINE, "kind": "limit", "code": "x", "why": "y"})
 INTERRUPTED = (ev.BackupInterrupted, {"machine_id": MACHINE, "cause": "signal"})
 CLEANED = (ev.LeftoverCleaned, {"machine_id": MACHINE, "what": "bitmap", "action": "removed"})
+CHOSEN = (ev.TransportChosen, {"disk_id": DISK_POINT.disk_id, "kind": "san", "requested": None, "rejected": ()})
+FELL_BACK = (ev.TransportFellBack, {"disk_id": DISK_POINT.disk_id, "chosen": "san", "actual": "nbdssl"})
 DISTRUSTED = (
     ev.ChangeTrackingDistrusted,
     {
@@ -63,12 +65,14 @@ def test_no_events_are_no_run() -> None:
 
 def test_a_whole_run(make: Any) -> None:
     """A run from start to release ends completed, with its disk sealed and nothing left at the source."""
-    state = _run(make, CLEANED, REQUESTED, CREATED, DISTRUSTED, PLAN, SEAL, COMPLETED, RELEASING, RELEASED)
+    state = _run(
+        make, CLEANED, REQUESTED, CREATED, CHOSEN, FELL_BACK, DISTRUSTED, PLAN, SEAL, COMPLETED, RELEASING, RELEASED
+    )
     assert (state.run_id, state.machine_id, state.label, state.full_requested) == (UUID(int=1), MACHINE, LABEL, True)
     assert (state.open, state.outcome, state.restore_point_id) == (False, "completed", POINT)
     assert (state.snapshot, state.may_have_left) == ("released", False)
     assert state.sealed == {DISK_POINT.disk_id: DISK_POINT}
-    assert state.version == 10
+    assert state.version == 12
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,7 @@ def test_an_ended_run_can_only_clean_up(make: Any, end: Step) -> None:
     ended = _run(make, REQUESTED, CREATED, end)
     cleaned = ended.apply(make(RELEASING[0], **RELEASING[1])).apply(make(RELEASED[0], **RELEASED[1]))
     assert (cleaned.outcome, cleaned.may_have_left) == (ended.outcome, False)
-    for kind, fields in (REQUESTED, PLAN, SEAL, COMPLETED, FAILED, INTERRUPTED, DISTRUSTED):
+    for kind, fields in (REQUESTED, PLAN, SEAL, COMPLETED, FAILED, INTERRUPTED, DISTRUSTED, CHOSEN, FELL_BACK):
         event = msgspec.structs.replace(make(kind, **fields), originator_version=ended.version + 1)
         with pytest.raises(Conflict) as caught:
             ended.apply(event)

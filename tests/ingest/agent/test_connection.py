@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ingest.agent.connection import Line, Receiver
-from ingest.agent.token import token_at
-from storage.errors import Denied, HoldfastError, Invalid, Unavailable
+from storage.errors import HoldfastError, Invalid, Unavailable
 
 PIN = "AB:" * 31 + "ab"
 
@@ -77,22 +74,3 @@ def test_a_receiver_that_is_not_there_is_waited_for_so_long() -> None:
     line.close()
     assert failed.value.code == "agent-line"
     assert pauses == [0.2, 0.5, 1.0, 2.0, 5.0, 5.0]
-
-
-def test_tokens_are_found_by_reference(tmp_path: Path) -> None:
-    """A token is read from the environment or a file of its own user; the reference never holds it."""
-    file = tmp_path / "token"
-    file.write_text("secret\n")
-    file.chmod(0o600)
-    assert token_at(f"file:{file}") == token_at("env:T", {"T": " secret "}) == "secret"
-    file.chmod(0o644)
-    with pytest.raises(Denied):
-        token_at(f"file:{file}")
-
-
-@pytest.mark.parametrize("reference", ["hf_secret", "env:", "file:", "env:MISSING", "vault:x"])
-def test_other_references_are_refused(reference: str) -> None:
-    """What is no reference is refused, and an empty token too."""
-    with pytest.raises(Invalid) as refused:
-        token_at(reference, {})
-    assert refused.value.code == "agent-token"

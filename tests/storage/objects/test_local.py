@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def test_what_a_crash_left_is_cleaned_once_old(tmp_path: Path) -> None:
     assert objects.clean_partial(timedelta(hours=2)) == 0
     assert objects.clean_partial(timedelta(minutes=30)) == 1
     assert list((tmp_path / ".partial").iterdir()) == []
+
+
+def test_a_put_that_ends_while_others_clean_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partial file that is listed and then gone, because it got its name, is passed over."""
+    objects = LocalObjects(tmp_path)
+    going = tmp_path / ".partial" / "going"
+    going.write_bytes(b"x")
+    real = os.scandir
+
+    @contextmanager
+    def scandir(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with real(path) as entries:
+            found = list(entries)
+        going.unlink()
+        yield iter(found)
+
+    monkeypatch.setattr("storage.objects.local.os.scandir", scandir)
+    assert objects.clean_partial(timedelta(0)) == 0
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -1,0 +1,161 @@
+"""Which way a disk's bytes travel: a pure function of recorded facts.
+
+Imports `adapters.errors`, `adapters.port` and this package only. Every kind is chosen or rejected with a reason; a
+kind with a blocker is never chosen, and what was asked for by name is taken or refused, never replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from adapters.errors import SourceInvalid, SourceUnavailable
+from adapters.port import RejectedTransport, TransportChoice
+from adapters.vmware.transport.facts import KINDS, DiskFacts, ProxyFacts
+
+SCORES = {kind: len(KINDS) - place for place, kind in enumerate(KINDS)}
+"""How much a kind is liked; the best that nothing blocks is chosen."""
+
+_CIPHERTEXT = "the machine is encrypted: what is stored is ciphertext"
+
+
+def choose_transport(
+    disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str], requested: str | None
+) -> TransportChoice:
+    """Choose for one disk. `requested` names the only kind that will do; None leaves the choice to the scores.
+
+    Raises SourceInvalid for a kind that does not exist, SourceUnavailable (`no-transport`) naming every blocker when
+    none is left.
+    """
+    if unknown := sorted({*allowed, *([requested] if requested else [])} - set(KINDS)):
+        raise SourceInvalid(
+            f"There is no transport {', '.join(unknown)}",
+            code="transport-unknown",
+            hint=f"Known transports: {', '.join(KINDS)}.",
+        )
+    against = {kind: _objections(kind, disk, proxy, allowed, requested) for kind in KINDS}
+    able = [kind for kind in KINDS if not against[kind]]
+    if not able:
+        raise _none_left(disk, requested, against)
+    chosen = max(able, key=SCORES.__getitem__)
+    rejected = (
+        RejectedTransport(kind, "; ".join(against[kind]) or f"{chosen} is better") for kind in KINDS if kind != chosen
+    )
+    return TransportChoice(chosen, requested, tuple(rejected))
+
+
+def blockers(kind: str, disk: DiskFacts, proxy: ProxyFacts) -> tuple[str, ...]:
+    """Say why `kind` cannot carry this disk's bytes to this machine; empty when it can."""
+    return tuple(_BLOCKERS[kind](disk, proxy))
+
+
+def _objections(
+    kind: str, disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str], requested: str | None
+) -> tuple[str, ...]:
+    found = list(blockers(kind, disk, proxy))
+    if kind not in allowed:
+        found.insert(0, "the source's settings do not allow it")
+    if requested is not None and kind != requested:
+        found.insert(0, f"{requested} was asked for")
+    return tuple(found)
+
+
+def _none_left(disk: DiskFacts, requested: str | None, against: dict[str, tuple[str, ...]]) -> SourceUnavailable:
+    kinds = (requested,) if requested else KINDS
+    return SourceUnavailable(
+        f"{requested or 'No transport'} can{'not' if requested else ''} read {disk.label}",
+        code="no-transport",
+        why="; ".join(f"{kind}: {', '.join(against[kind])}" for kind in kinds),
+        hint="Remove one of the obstacles, or allow another transport in the source's settings.",
+    )
+
+
+def _array(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    found = []
+    if proxy.array is None:
+        found.append("no storage array is configured")
+    elif disk.array_volume is None:
+        found.append(f"the disk is not on a volume of the array {proxy.array}")
+    if not disk.flat:
+        found.append("the frozen content is not one flat file")
+    if disk.encrypted:
+        found.append(_CIPHERTEXT)
+    return found
+
+
+def _san(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    found = _vddk(disk, proxy)
+    if proxy.virtual:
+        found.append("this machine is a virtual machine")
+    if disk.datastore != "vmfs":
+        found.append(f"the datastore is {_named(disk)}, which has no LUN to read")
+    elif not disk.luns:
+        found.append("the LUNs of the datastore are not known")
+    elif missing := sorted(disk.luns - proxy.luns):
+        found.append(f"this machine does not see the LUN {', '.join(missing)}")
+    if disk.encrypted:
+        found.append(_CIPHERTEXT)
+    return found
+
+
+def _hotadd(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    found = _vddk(disk, proxy)
+    if not proxy.virtual:
+        found.append("this machine is not a virtual machine")
+    elif proxy.machine_server_uuid is None or proxy.machine_server_uuid != disk.server_uuid:
+        found.append("this machine is not a virtual machine of the same vCenter")
+    if disk.controller == "ide":
+        found.append("the disk is on an IDE controller")
+    if proxy.free_disk_slots < 1:
+        found.append("this machine has no free SCSI slot")
+    if disk.encrypted and not proxy.encrypted:
+        found.append("the machine is encrypted and this machine is not")
+    return found
+
+
+def _nbd(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    found = _vddk(disk, proxy)
+    if disk.encrypted:
+        found.append("the machine is encrypted, and this would send it in clear text")
+    return found
+
+
+def _vddk(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    del disk
+    return [f"VDDK cannot be used: {proxy.vddk_missing}"] if proxy.vddk_missing is not None else []
+
+
+def _folder(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    del proxy
+    found = []
+    if disk.datastore in {"vsan", "vvol"}:
+        found.append(f"the datastore is {_named(disk)}, whose disks are not files")
+    if not disk.flat:
+        found.append("the frozen content is not one flat file")
+    if disk.encrypted:
+        found.append(_CIPHERTEXT)
+    return found
+
+
+def _export(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
+    del proxy
+    found = []
+    if disk.incremental:
+        found.append("it reads whole disks only, and this is an incremental")
+    if disk.encrypted:
+        found.append("the machine is encrypted: it cannot be exported")
+    return found
+
+
+def _named(disk: DiskFacts) -> str:
+    return {"vsan": "vSAN", "vvol": "vVol", "nfs": "NFS", "vmfs": "VMFS", "other": "of another kind"}[disk.datastore]
+
+
+_BLOCKERS: dict[str, Callable[[DiskFacts, ProxyFacts], list[str]]] = {
+    "array_snapshot": _array,
+    "san": _san,
+    "hotadd": _hotadd,
+    "nbdssl": _vddk,
+    "nbd": _nbd,
+    "http_folder": _folder,
+    "export": _export,
+}

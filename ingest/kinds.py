@@ -1,0 +1,204 @@
+"""The kinds of source there are: which settings each takes, how they are read, and what it is built from.
+
+Imports `adapters`; this is the only place that knows which kinds there are. Settings are kept as text, in the form
+that reading gave them, with references in the place of secrets. A kind whose packages are optional loads them here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from adapters.image import ImageSource
+from adapters.port import Source
+from adapters.qemu.source import QemuSource
+from adapters.vmware.settings import TRANSPORTS, Quiesce, VmwareSettings
+from catalog.home import Home
+from ingest.agent.protocol import SOURCE as AGENTS
+from ingest.secrets import checked_reference, secret_of
+from ingest.sent import SentMachines
+from storage.errors import Invalid, Unavailable
+
+Settings = Mapping[str, str]
+Read = Callable[[str], str]
+"""From what was typed to what is kept; ValueError, with the reason, when it is no such thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, by the name of its option."""
+
+    name: str
+    read: Read
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of source. `build` makes its adapter, which asks nothing of the source yet."""
+
+    settings: Sequence[Setting]
+    build: Callable[[Home, str, Settings], Source]
+
+
+def read_settings(kind: str, given: Settings) -> dict[str, str]:
+    """The settings as they are kept. Raises Invalid for another kind or setting, and for a value that is none."""
+    known = {setting.name: setting for setting in kind_of(kind).settings}
+    missing = {name for name, setting in known.items() if setting.required} - given.keys()
+    unknown = given.keys() - known.keys()
+    if missing or unknown:
+        raise Invalid(
+            f"a source of kind {kind} needs other settings",
+            code="source-settings",
+            why="; ".join(
+                f"{word} --{', --'.join(sorted(names))}"
+                for word, names in (("missing", missing), ("not known", unknown))
+                if names
+            ),
+        )
+    return {name: _kept(known[name], value) for name, value in given.items()}
+
+
+def _kept(setting: Setting, value: str) -> str:
+    try:
+        return setting.read(value)
+    except ValueError as error:
+        raise Invalid(
+            "a setting of the source is wrong", code="source-settings", why=f"--{setting.name}: {error}"
+        ) from None
+
+
+def kind_of(kind: str) -> Kind:
+    """A kind by its name. Raises Invalid."""
+    if kind not in KINDS:
+        raise Invalid(f"no such kind of source: {kind}", code="source-kind", hint=f"known: {', '.join(sorted(KINDS))}")
+    return KINDS[kind]
+
+
+def build_source(home: Home, name: str, kind: str, settings: Settings) -> Source:
+    """The adapter of a source. Raises Invalid, Unavailable when packages that its kind needs are not installed."""
+    return kind_of(kind).build(home, name, settings)
+
+
+def a_text(text: str) -> str:
+    """Any text but none."""
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text.strip()
+
+
+def a_path(text: str) -> str:
+    """A path, kept absolute: the next command may run elsewhere."""
+    return str(Path(a_text(text)).expanduser().absolute())
+
+
+def a_fingerprint(text: str) -> str:
+    """The SHA-256 of a certificate, kept in pairs of hex digits."""
+    plain = text.replace(":", "").strip().upper()
+    if not re.fullmatch("[0-9A-F]{64}", plain):
+        raise ValueError("a fingerprint is 64 hex digits: the SHA-256 of the server's certificate")
+    return ":".join(plain[at : at + 2] for at in range(0, len(plain), 2))
+
+
+def a_number(at_most: int) -> Read:
+    """A number from 1."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= at_most:
+            raise ValueError(f"{text} is not a number from 1 to {at_most}")
+        return str(int(text))
+
+    return read
+
+
+def one_of(*words: str) -> Read:
+    """One of a few words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text} is none of: {', '.join(words)}")
+        return text
+
+    return read
+
+
+def some_of(*words: str) -> Read:
+    """Several of a few words, with commas between."""
+
+    def read(text: str) -> str:
+        return ",".join(dict.fromkeys(map(one_of(*words), text.split(","))))
+
+    return read
+
+
+def extra_missing(kind: str, package: str) -> Unavailable:
+    """The error for a kind whose optional packages are not installed."""
+    return Unavailable(
+        f"sources of kind {kind} cannot be used here",
+        code="extra-missing",
+        why=f"the package {package} is not installed",
+        hint=f"pip install 'holdfast[{kind}]'",
+    )
+
+
+def _image(home: Home, name: str, settings: Settings) -> Source:
+    return ImageSource(name, Path(settings["path"]), home.scratch_dir / name)
+
+
+def _qemu(home: Home, name: str, settings: Settings) -> Source:
+    agent = settings.get("ga")
+    return QemuSource(name, Path(settings["qmp"]), home.scratch_dir / name, guest_agent=Path(agent) if agent else None)
+
+
+def _agents(home: Home, name: str, settings: Settings) -> Source:
+    return SentMachines()
+
+
+def _vmware(home: Home, name: str, settings: Settings) -> Source:
+    try:
+        from adapters.vmware.source import VmwareSource  # noqa: PLC0415 - pyvmomi is optional, and slow to load
+    except ModuleNotFoundError as error:
+        raise extra_missing("vmware", error.name or "pyvmomi") from None
+    return VmwareSource(name, _vmware_settings(settings), home.scratch_dir / name)
+
+
+def _vmware_settings(settings: Settings) -> VmwareSettings:
+    """The adapter's settings; what was not said is as it has it."""
+    read: Mapping[str, tuple[str, Callable[[str], object]]] = {
+        "port": ("port", int),
+        "ca": ("ca_file", Path),
+        "fingerprint": ("fingerprint", str),
+        "insecure": ("insecure", bool),
+        "transport": ("transports", lambda words: tuple(words.split(","))),
+        "quiesce": ("quiesce", str),
+        "vddk": ("vddk_dir", Path),
+        "connections": ("connections_per_host", int),
+    }
+    told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
+    return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
+
+
+KINDS: dict[str, Kind] = {
+    "image": Kind((Setting("path", a_path, required=True),), _image),
+    "qemu": Kind((Setting("qmp", a_path, required=True), Setting("ga", a_path)), _qemu),
+    AGENTS: Kind((), _agents),
+    "vmware": Kind(
+        (
+            Setting("host", a_text, required=True),
+            Setting("user", a_text, required=True),
+            Setting("password", checked_reference, required=True),
+            Setting("port", a_number(65_535)),
+            Setting("ca", a_path),
+            Setting("fingerprint", a_fingerprint),
+            Setting("insecure", one_of("true")),
+            Setting("transport", some_of(*TRANSPORTS, "nbd")),
+            Setting("quiesce", one_of(*get_args(Quiesce))),
+            Setting("vddk", a_path),
+            Setting("connections", a_number(64)),
+        ),
+        _vmware,
+    ),
+}

@@ -1,0 +1,94 @@
+"""Settings of sources: each kind reads its own, keeps them as text, and refuses what is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.home import Home
+from ingest import kinds
+from ingest.kinds import read_settings
+from storage.errors import Invalid, Unavailable
+from tests.support.lab import Lab
+
+FINGERPRINT = "ab" * 32
+VC = {"host": "vc.example", "user": "backup@vsphere.local", "password": "env:VC_PASSWORD"}
+
+
+def test_settings_are_kept_as_they_were_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths are absolute, fingerprints in one spelling, lists without doubles; what was not said is not there."""
+    monkeypatch.chdir(tmp_path)
+    assert read_settings("image", {"path": "images"}) == {"path": f"{tmp_path}/images"}
+    assert read_settings("qemu", {"qmp": "/run/q"}) == {"qmp": "/run/q"}
+    told = {"port": "0443", "fingerprint": FINGERPRINT, "transport": "nbdssl,export,nbdssl", "password": "file:pw"}
+    assert read_settings("vmware", VC | told) == {
+        "host": "vc.example",
+        "user": "backup@vsphere.local",
+        "password": f"file:{tmp_path}/pw",
+        "port": "443",
+        "fingerprint": ":".join(["AB"] * 32),
+        "transport": "nbdssl,export",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("host", " "),
+        ("port", "0"),
+        ("port", "65536"),
+        ("port", "https"),
+        ("fingerprint", "ab:cd"),
+        ("transport", "nbdssl,floppy"),
+        ("transport", ""),
+        ("quiesce", "sometimes"),
+        ("connections", "-1"),
+    ],
+)
+def test_a_value_that_is_none_is_named(setting: str, value: str) -> None:
+    """The error names the option and what it takes, before anything is asked of the source."""
+    with pytest.raises(Invalid) as caught:
+        read_settings("vmware", VC | {setting: value})
+    assert caught.value.code == "source-settings"
+    assert caught.value.why.startswith(f"--{setting}: ")
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(lab: Lab) -> None:
+    """What looks like a password is no reference; neither the error nor the log has it."""
+    secret = "Hunter2-c4n4ry"
+    answer = lab.run(
+        *["source", "add", "dc1", "--kind", "vmware", "--host", "127.0.0.1", "--user", "ada", "--password", secret]
+    )
+    assert answer.code == 2
+    assert "secret-reference" in answer.err
+    assert "env:NAME" in answer.err
+    assert secret not in answer.err + answer.out
+    assert secret.encode() not in lab.home.event_file.read_bytes()
+
+
+def test_missing_and_foreign_settings_are_named(lab: Lab) -> None:
+    """A kind says which options it lacks and which it does not know."""
+    problem = lab.fails(2, "source", "add", "dc1", "--kind", "vmware", "--host", "h", "--path", "/x")
+    assert problem["code"] == "source-settings"
+    assert problem["detail"] == "missing --password, --user; not known --path"
+
+
+def test_a_kind_whose_packages_are_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the optional package the other kinds work, and this one says what to install."""
+    for name in [name for name in sys.modules if name.startswith("adapters.vmware.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyVmomi", None)
+    monkeypatch.setitem(sys.modules, "pyVim", None)
+    with pytest.raises(Unavailable) as caught:
+        kinds.build_source(Home(tmp_path), "dc1", "vmware", VC)
+    assert caught.value.code == "extra-missing"
+    assert "holdfast[vmware]" in caught.value.hint
+
+
+def test_a_kind_of_a_later_version_is_told(tmp_path: Path) -> None:
+    """A source that another version added, of a kind unknown here, is an error and no crash."""
+    with pytest.raises(Invalid) as caught:
+        kinds.build_source(Home(tmp_path), "dc1", "hologram", {})
+    assert caught.value.code == "source-kind"
