@@ -131,6 +131,8 @@ class Line:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not (token and token.isascii() and token.isprintable()):
+            raise Invalid("that is no token", code="agent-token", hint="holdfast token create --role agent")
         self._receiver = receiver
         self._headers = {"Authorization": f"Bearer {token}"}
         self._patience = patience

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds. A run holds about 300 MiB of memory, a request up to two frames."""
+    """Times in seconds. A run holds about 300 MiB of memory, a request two frames."""
 
     runs: int = 4
     """Runs at once; `runs_each` for one token."""

@@ -74,3 +74,12 @@ def test_a_receiver_that_is_not_there_is_waited_for_so_long() -> None:
     line.close()
     assert failed.value.code == "agent-line"
     assert pauses == [0.2, 0.5, 1.0, 2.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", "é", "a\r\nX-Other: b"])
+def test_what_is_no_token_is_not_sent(token: str) -> None:
+    """A token that would be no header is refused, and the error does not repeat it."""
+    with pytest.raises(Invalid) as refused:
+        Line(Receiver("http://localhost"), token)
+    assert refused.value.code == "agent-token"
+    assert not token or token not in str(refused.value)
