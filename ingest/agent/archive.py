@@ -65,7 +65,7 @@ class DirectoryVolume:
             self._root = os.open(path, OPEN & ~os.O_NOFOLLOW | os.O_DIRECTORY)
         except OSError as error:
             raise file_error(path, error) from None
-        self._index = TemporaryFile(dir=scratch, buffering=1 << 16)  # noqa: SIM115 - `close` closes it
+        self._index = TemporaryFile(dir=scratch, buffering=1 << 16)  # noqa: SIM115 - closed by `close`
         try:
             self.mounts = self._lay_out()
         except OSError as error:
