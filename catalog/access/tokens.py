@@ -84,7 +84,7 @@ class TokenBook:
         Raises Invalid; Conflict when a usable token has the name; Limit when there are too many usable ones.
         """
         now = self._clock()
-        _check(name, machines, expires_at, now)
+        _check(name, role, machines, expires_at, now)
         rows = self.tokens()
         usable = [row for row in rows if row.usable(now)]
         if any(row.name == name for row in usable):
@@ -203,7 +203,7 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-def _check(name: str, machines: Sequence[str] | None, expires_at: datetime | None, now: datetime) -> None:
+def _check(name: str, role: Role, machines: Sequence[str] | None, expires_at: datetime | None, now: datetime) -> None:
     if not NAME.fullmatch(name):
         raise Invalid(
             "this is no name for a token",
@@ -212,6 +212,8 @@ def _check(name: str, machines: Sequence[str] | None, expires_at: datetime | Non
         )
     if machines is not None:
         check_globs(machines)
+    elif role is Role.AGENT:
+        raise Invalid("an agent's token names its machines", code="token-machines", hint="--machines agent/NAME")
     if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
         raise Invalid("a token must expire in the future", code="token-expiry", hint="such as --expires 90d")
 
