@@ -23,7 +23,7 @@ from starlette.routing import Route
 from adapters.errors import SourceUnavailable
 from catalog.access.caller import Caller, Permission
 from catalog.access.identity import Identities
-from catalog.access.journal import AccessJournal
+from catalog.access.journal import Access, AccessJournal
 from catalog.api.problems import of_fault, of_framework, problem_response, status_of
 from ingest.agent import protocol as said
 from ingest.agent.frames import MAX_BODY_BYTES
@@ -186,9 +186,8 @@ class Desk:
     def _record(self, caller: Caller, request: Request, name: str, call: Call | None, status: int) -> None:
         opened = name == "open_run" and call is not None
         detail = f"machine={_decoded(call.body, OpenRun).machine}" if opened and call is not None else ""
-        self._door.journal.record(
-            caller, operation=name, target=request.url.path, detail=detail, address=_address(request), status=status
-        )
+        access = Access(caller, name, request.url.path, detail, _address(request), status)
+        self._door.journal.record(access)
 
     async def _in_thread(self, work: Callable[..., T], *values: object) -> T:
         return await to_thread.run_sync(work, *values, limiter=self._threads)
