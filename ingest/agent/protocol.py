@@ -21,6 +21,7 @@ PAGE_EXTENTS = 4096
 MAX_DISKS = 64
 MAX_TOKENS = 4
 MAX_LEFT_OUT = 64
+MAX_REPLACED = 16
 MAX_DISK_BYTES = 1 << 50
 MAX_JSON_BYTES = 1 << 20
 MACHINE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -58,7 +59,7 @@ class OfferedDisk(Message, frozen=True, kw_only=True):
 class OpenRun(Message, frozen=True, kw_only=True):
     """Asks for a backup of `machine`; `request_id` names it, so that asking again meets the same.
 
-    `replaces`: the run of an agent process on this machine that died. `asked` is the consistency that was wanted,
+    `replaces`: requests of agent processes on this machine that died. `asked` is the consistency that was wanted,
     `consistency` what the frozen disks have, `fallback_cause` why that is less.
     """
 
@@ -70,7 +71,7 @@ class OpenRun(Message, frozen=True, kw_only=True):
     consistency: Consistency
     fallback_cause: Literal["agent-not-frozen"] | None
     disks: Annotated[tuple[OfferedDisk, ...], msgspec.Meta(min_length=1, max_length=MAX_DISKS)]
-    replaces: UUID | None = None
+    replaces: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=MAX_REPLACED)] = ()
 
 
 class Opened(Message, frozen=True, kw_only=True):

@@ -87,10 +87,9 @@ class Session:
             bases, damaged = self._bases(stack)
             offered = tuple(self._offered(volume, bases[volume.key], damaged) for volume in self._volumes)
             opened = self._opened(offered)
-            self._state.note(run_id=opened.run_id)
             disks = {volume.key: self._disk(stack, volume, bases[volume.key], opened) for volume in self._volumes}
             outcome = _Answering(self._line, opened, disks, self._state).until_outcome(self._stop)
-            self._state.note(run_id=None)
+            self._state.note(requests=())
             return outcome
 
     def _bases(self, stack: ExitStack) -> tuple[dict[str, dict[str, DigestFile]], set[str]]:
@@ -115,7 +114,10 @@ class Session:
         )
 
     def _opened(self, offered: tuple[OfferedDisk, ...]) -> Opened:
+        """Open the run. Before it is asked for it is noted, so that the next process can end it if this one dies."""
         wish = self._wish
+        before = tuple(one for one in self._state.undone.requests if one != wish.request_id)
+        self._state.note(requests=(*before[1 - said.MAX_REPLACED :], wish.request_id))
         request = OpenRun(
             protocol=said.VERSION,
             request_id=wish.request_id,
@@ -125,9 +127,11 @@ class Session:
             consistency=wish.consistency,
             fallback_cause="agent-not-frozen" if wish.fallback_cause else None,
             disks=offered,
-            replaces=self._state.undone.run_id,
+            replaces=before[-said.MAX_REPLACED :],
         )
-        return msgspec.json.decode(self._line.request("POST", "/runs", msgspec.json.encode(request)), type=Opened)
+        opened = msgspec.json.decode(self._line.request("POST", "/runs", msgspec.json.encode(request)), type=Opened)
+        self._state.note(requests=(wish.request_id,))
+        return opened
 
     def _disk(self, stack: ExitStack, volume: Volume, bases: Mapping[str, DigestFile], opened: Opened) -> SentDisk:
         path = self._state.digests.path(volume.key, opened.token)

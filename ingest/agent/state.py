@@ -20,9 +20,10 @@ from storage.files import replace_file
 
 
 class Undone(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done should this process die: a run to give up, file systems to thaw, snapshots to give back."""
+    """What is to be done should this process die: runs to give up, file systems to thaw, snapshots to give back."""
 
-    run_id: UUID | None = None
+    requests: tuple[UUID, ...] = ()
+    """Requests whose runs may be open."""
     frozen: bool = False
     snapshots: tuple[tuple[str, str], ...] = ()
     """(what was snapshotted, where the snapshot is); the second is empty while the snapshot is being made."""

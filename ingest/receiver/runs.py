@@ -108,7 +108,7 @@ class Runs:
         for run in self._runs.values():
             if not run.open or run.ticket.request.machine != request.machine:
                 continue
-            mine = run.ticket.caller.name == caller.name and run.ticket.run_id == request.replaces
+            mine = run.ticket.caller.name == caller.name and run.ticket.request.request_id in request.replaces
             if not mine or not run.end(superseded()):
                 raise Conflict(
                     f"another agent sends for {SOURCE}/{request.machine} already",

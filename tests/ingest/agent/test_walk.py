@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -55,18 +56,25 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-walk-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_what_cannot_be_read_is_told(reachable: Path, request: pytest.FixtureRequest) -> None:
     """A file or directory that this user may not read is named with the reason; all others are there."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    (tmp_path / "closed").mkdir()
-    (tmp_path / "closed" / "inside").touch()
+    (reachable / "closed").mkdir()
+    (reachable / "closed" / "inside").touch()
     for name in ("open", "secret"):
-        (tmp_path / name).touch()
-    (tmp_path / "closed").chmod(0)
-    (tmp_path / "secret").chmod(0)
+        (reachable / name).touch()
+    (reachable / "closed").chmod(0)
+    (reachable / "secret").chmod(0)
     request.getfixturevalue("unprivileged")
-    names, troubles, _ = _names(tmp_path)
+    names, troubles, _ = _names(reachable)
     assert names == [b"./", b"closed/", b"open"]
     assert troubles == {b"closed": "Permission denied", b"secret": "Permission denied"}
 

@@ -72,14 +72,14 @@ def test_a_damaged_frame_is_refused_and_sent_again(agents: AgentLab, peer: Agent
 
 def test_a_frame_of_another_question_is_no_answer(peer: AgentPeer) -> None:
     """A replayed frame does not pass for the answer to another question, nor for one of another run."""
-    peer.open("web", disk(MIB))
+    first = uuid4()
+    peer.open("web", disk(MIB), request_id=first)
     asked = _until(peer, said.AskBytes)
     assert isinstance(asked, said.AskBytes)
     other = peer.frame(asked, CONTENT, number=asked.number + 1)
     assert peer.put_frame(asked.number, other).code == "frame-damaged"
     old = peer.frame(asked, CONTENT)
-    first = peer.run_id
-    assert peer.open("web", disk(MIB), replaces=first).status == 200
+    assert peer.open("web", disk(MIB), replaces=(uuid4(), first)).status == 200
     again = _until(peer, said.AskBytes)
     assert peer.put_frame(again.number, old).code == "frame-damaged"
 
@@ -132,13 +132,14 @@ def test_asked_again_of_a_new_receiver_it_finds_the_point(agents: AgentLab, peer
 
 def test_one_agent_for_a_machine(agents: AgentLab, door: Receiving, peer: AgentPeer) -> None:
     """A second agent is refused while the first is at it, with the same token or another; the first goes on."""
-    peer.open("web", disk(MIB))
+    mine = uuid4()
+    peer.open("web", disk(MIB), request_id=mine)
     same = replace(peer, opened=None)
     other = door.peer(agents.secret("web2", "agent/web*"))
     for second in (same, other):
-        refused = second.open("web", disk(MIB), replaces=uuid4())
+        refused = second.open("web", disk(MIB), replaces=(uuid4(),))
         assert (refused.status, refused.code) == (409, "agent-busy")
-    assert other.open("web", disk(MIB), replaces=peer.run_id).code == "agent-busy"
+    assert other.open("web", disk(MIB), replaces=(mine,)).code == "agent-busy"
     assert isinstance(peer.play(CONTENT), said.PointMade)
 
 

@@ -15,6 +15,7 @@ import pytest
 from catalog.domain import events as ev
 from catalog.domain.run import RunState
 from tests.support.agent_lab import AgentLab, ReceivingProcess, output_of
+from tests.support.eventually import eventually
 from tests.support.lab import MIB, make_image, pieces, write_at
 
 SIZE = 24 * MIB
@@ -105,8 +106,12 @@ def test_killed_receivers(agents: AgentLab, image: Path) -> None:
         campaign = Campaign(agents, door, image)
         for number in range(6):
             campaign.change()
+            opened = len(agents.lab.of_type(ev.RunOpened))
             process = campaign.start("--full")
-            time.sleep(campaign.random.uniform(0.1, 1.5))
+            if number % 2:
+                time.sleep(campaign.random.uniform(0.1, 1.5))
+            else:  # while the run is young, however quick the machine
+                eventually(lambda opened=opened: len(agents.lab.of_type(ev.RunOpened)) > opened, "a run")
             door.kill()
             door.start()
             campaign.heard(output_of(process).encode())
