@@ -14,6 +14,7 @@ from uuid import UUID
 from adapters.errors import AdapterError
 from adapters.port import MachineFact, Source
 from catalog.domain.events import LeftoverCleaned
+from catalog.domain.facts import DiskLeftOut
 from catalog.domain.ids import task_point_id
 from catalog.domain.machine import MachineState, RestorePoint
 from ingest.cleanup import close_dead_runs
@@ -123,8 +124,9 @@ def backup_machine(
     *,
     progress: Progress,
     stop: Callable[[], bool],
+    missing: Callable[[], tuple[DiskLeftOut, ...]] = tuple,
 ) -> BackupReport:
-    """Back up one machine, alone with it."""
+    """Back up one machine, alone with it. `missing`: see MachineBackup.run."""
     point_id = task_point_id(request.task, state.machine_id) if request.task else services.new_id()
     with machine_lock(services, state, "backed up", wait_until=stop if request.task else None):
         current = services.catalog.machine(state.machine_id) or state
@@ -140,7 +142,7 @@ def backup_machine(
             progress=progress,
             stop=stop,
         )
-        return run.run()
+        return run.run(missing=missing)
 
 
 def _made_before(

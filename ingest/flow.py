@@ -86,9 +86,14 @@ class MachineBackup:
         self._machine = StreamWriter(services.log, state.machine_id, services.clock)
         self._events = StreamWriter(services.log, self._run_id, services.clock)
         self._warnings: list[str] = []
+        self._missing: Callable[[], tuple[DiskLeftOut, ...]] = tuple
 
-    def run(self) -> BackupReport:
-        """Take the backup. On failure the source and its change tracking are as before, and the run says why."""
+    def run(self, *, missing: Callable[[], tuple[DiskLeftOut, ...]] = tuple) -> BackupReport:
+        """Take the backup. On failure the source and its change tracking are as before, and the run says why.
+
+        `missing` tells, once everything is read, what turned out not to be in it.
+        """
+        self._missing = missing
         self._open()
         try:
             return self._steps()
@@ -149,7 +154,7 @@ class MachineBackup:
             points = self._copy_disks(snapshot, plans)
             keep_configuration(self._services, self._state.machine_id, self._run_id, snapshot.configuration)
             snapshot.confirm()
-            committed = self._commit(snapshot, taken_at, points, left_out)
+            committed = self._commit(snapshot, taken_at, points, (*left_out, *self._missing()))
         except BaseException:
             self._release(snapshot, committed=False)
             raise

@@ -17,8 +17,10 @@ from adapters.port import Source
 from adapters.qemu.source import QemuSource
 from adapters.vmware.settings import TRANSPORTS, Quiesce, VmwareSettings
 from catalog.home import Home
+from ingest.agent.protocol import SOURCE as AGENTS
 from ingest.arrays import array_settings, read_array
 from ingest.secrets import checked_reference, secret_of
+from ingest.sent import SentMachines
 from storage.errors import Invalid, Unavailable
 
 Settings = Mapping[str, str]
@@ -157,6 +159,10 @@ def _qemu(home: Home, name: str, settings: Settings) -> Source:
     return QemuSource(name, Path(settings["qmp"]), home.scratch_dir / name, guest_agent=Path(agent) if agent else None)
 
 
+def _agents(home: Home, name: str, settings: Settings) -> Source:
+    return SentMachines()
+
+
 def _vmware(home: Home, name: str, settings: Settings) -> Source:
     try:
         from adapters.vmware.source import VmwareSource  # noqa: PLC0415 - pyvmomi is optional, and slow to load
@@ -185,6 +191,7 @@ def _vmware_settings(settings: Settings) -> VmwareSettings:
 KINDS: dict[str, Kind] = {
     "image": Kind((Setting("path", a_path, required=True),), _image),
     "qemu": Kind((Setting("qmp", a_path, required=True), Setting("ga", a_path)), _qemu),
+    AGENTS: Kind((), _agents),
     "vmware": Kind(
         (
             Setting("host", a_text, required=True),

@@ -35,11 +35,12 @@ def plan_disk(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, c
     refusal = _no_base(fact, last, full_requested=full_requested, chunk_bytes=chunk_bytes)
     if refusal is not None or last is None:
         return Full(refusal or "first-backup")
+    if last.base_token is not None:
+        # Who compares and has a token compares at the source, and tells the outcome as others tell what they tracked.
+        return Incremental(last, tracked=True, cause="compared" if fact.tracking == "compare" else "tracked")
     if fact.tracking == "compare":
         return Incremental(last, tracked=False, cause="compared")
-    if last.base_token is None:
-        return Full("no-base-token")
-    return Incremental(last, tracked=True, cause="tracked")
+    return Full("no-base-token")
 
 
 def _no_base(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, chunk_bytes: int) -> str | None:

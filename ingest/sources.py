@@ -13,6 +13,7 @@ from catalog.domain.events import SourceAdded, SourceRemoved
 from catalog.domain.ids import source_id
 from catalog.domain.source import SourceState
 from catalog.home import Home
+from ingest.agent.protocol import SOURCE as AGENTS
 from ingest.kinds import build_source, read_settings
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
@@ -22,6 +23,8 @@ from storage.errors import Conflict, Invalid, NotFound
 def add_source(services: Services, name: str, kind: str, settings: Mapping[str, str]) -> None:
     """Record a source, after it answered. `settings` are as they were typed, by the names of their options."""
     _check_name(name)
+    if AGENTS in (name, kind):
+        raise Invalid(f"{AGENTS} is the source of agents alone", code="source-kind", hint="holdfast receive adds it")
     kept = read_settings(kind, settings)
     stream = source_id(services.config.repository_id, name)
     if (state := SourceState.fold(services.log.stream(stream))) is not None and not state.removed:
@@ -29,6 +32,20 @@ def add_source(services: Services, name: str, kind: str, settings: Mapping[str, 
     with _built(services.home, name, kind, kept) as source:
         source.check()
     StreamWriter(services.log, stream, services.clock).append(SourceAdded, name=name, kind=kind, settings=kept)
+
+
+def add_agents(services: Services) -> None:
+    """Record the source of the machines whose agents send their backups, unless it is there."""
+    stream = source_id(services.config.repository_id, AGENTS)
+    state = SourceState.fold(services.log.stream(stream))
+    if state is None or state.removed:
+        StreamWriter(services.log, stream, services.clock).append(SourceAdded, name=AGENTS, kind=AGENTS, settings={})
+    elif state.kind != AGENTS:
+        raise Conflict(
+            f"a source of kind {state.kind} is called {AGENTS}",
+            code="source-exists",
+            hint=f"machines of agents need that name: holdfast source remove {AGENTS}",
+        )
 
 
 def remove_source(services: Services, name: str) -> None:

@@ -142,6 +142,10 @@ class KeyRing:
         """Return the 32-byte key of one segment of the event log."""
         return self._derive(b"segment" + salt, 32)
 
+    def agent_key(self, machine: bytes) -> bytes:
+        """Return the 32-byte key under which the agent on one machine digests its own blocks: it fits no other's."""
+        return self._derive(b"agent blocks" + machine, 32)
+
     def wrap(self, use: bytes, secret: bytes, *, random_bytes: Callable[[int], bytes] = os.urandom) -> bytes:
         """Return another secret, sealed for one use: 16 bytes of salt, then AES-256-GCM under a key of their own."""
         salt = random_bytes(_SALT_BYTES)

@@ -121,4 +121,6 @@ def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
             hint="Give the source the CA file that signs it; or compare that SHA-256 with what the server's own console"
             " says, not over this network, and pin it as the source's fingerprint.",
         )
-    return SourceUnavailable(f"The TLS connection to {host} failed", code="tls-failed", why=error.reason or str(error))
+    return SourceUnavailable(
+        f"The TLS connection to {host} failed", code="tls-failed", why=getattr(error, "reason", None) or str(error)
+    )

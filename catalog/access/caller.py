@@ -30,6 +30,8 @@ class Permission(StrEnum):
     DELETE = "delete"
     MANAGE = "manage"
     """Tokens."""
+    SEND = "send"
+    """Backups that a machine makes of itself, over the agents' door."""
 
 
 class Role(StrEnum):
@@ -40,6 +42,8 @@ class Role(StrEnum):
     RESTORER = "restorer"
     OPERATOR = "operator"
     ADMIN = "admin"
+    AGENT = "agent"
+    """A machine that sends its own backups, and may do nothing else."""
 
 
 GRANTS: Mapping[Role, frozenset[Permission]] = {
@@ -47,7 +51,8 @@ GRANTS: Mapping[Role, frozenset[Permission]] = {
     Role.ANALYST: frozenset({Permission.READ, Permission.SQL}),
     Role.RESTORER: frozenset({Permission.READ, Permission.EVENTS, Permission.VERIFY, Permission.RESTORE}),
     Role.OPERATOR: frozenset({Permission.READ, Permission.EVENTS, Permission.BACKUP, Permission.VERIFY}),
-    Role.ADMIN: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission) - {Permission.SEND},
+    Role.AGENT: frozenset({Permission.SEND}),
 }
 
 

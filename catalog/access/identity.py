@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from catalog.access.caller import EVERYTHING, Caller, Role
 from catalog.access.tokens import TokenBook
-from storage.errors import Denied
+from storage.errors import Denied, HoldfastError
 
 MAX_HEADER_CHARACTERS = 16 * 1024
 
@@ -43,20 +43,49 @@ class Identities:
 
     def identify(self, authorization: str | None, address: str) -> Caller:
         """The caller of a request from `address`. Raises Denied; Unavailable when nobody can tell now."""
+        if authorization is not None and self._oidc is not None and self.asks_provider(authorization):
+            return self._oidc.caller_of(_credential(authorization))
+        self._tokens.follow()
+        return self._by_log(authorization, address)
+
+    def identify_all(self, requests: Sequence[tuple[str | None, str]]) -> list[Caller | Exception]:
+        """As `identify`, for some requests that no provider is asked about, by one look at the log.
+
+        Each is a header and an address; a failure stands in the caller's place.
+        """
+        self._tokens.follow()
+        return [self._tried(*request) for request in requests]
+
+    def asks_provider(self, authorization: str | None) -> bool:
+        """Whether an identity provider tells who this is, which can take its time."""
+        if authorization is None or self._oidc is None:
+            return False
+        return not authorization.partition(" ")[2].strip(" ").startswith("hf_")
+
+    def _tried(self, authorization: str | None, address: str) -> Caller | Exception:
+        try:
+            return self._by_log(authorization, address)
+        except HoldfastError as error:
+            return error
+
+    def _by_log(self, authorization: str | None, address: str) -> Caller:
         if authorization is None:
             return self._without_credential(address)
-        scheme, _, credential = authorization.partition(" ")
-        credential = credential.strip(" ")
-        if scheme.lower() != "bearer" or not credential or len(authorization) > MAX_HEADER_CHARACTERS:
-            raise Denied("this is no bearer credential", code="credential-malformed", hint="Authorization: Bearer ...")
-        if credential.startswith("hf_") or self._oidc is None:
-            return self._tokens.caller_of(credential, self._clock())
-        return self._oidc.caller_of(credential)
+        return self._tokens.known_caller(_credential(authorization), self._clock())
 
     def _without_credential(self, address: str) -> Caller:
         if self._local_ok and is_loopback(address) and not self.configured:
             return local_caller()
         raise Denied("a credential is needed", code="credential-missing", hint="Authorization: Bearer ...")
+
+
+def _credential(authorization: str) -> str:
+    """The token of a header. Raises Denied."""
+    scheme, _, credential = authorization.partition(" ")
+    credential = credential.strip(" ")
+    if scheme.lower() != "bearer" or not credential or len(authorization) > MAX_HEADER_CHARACTERS:
+        raise Denied("this is no bearer credential", code="credential-malformed", hint="Authorization: Bearer ...")
+    return credential
 
 
 def local_caller() -> Caller:

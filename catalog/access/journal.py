@@ -7,7 +7,7 @@ transaction: a commit syncs the disk, and one sync does for a hundred records. T
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -27,6 +27,18 @@ MAX_NAME = 300
 MAX_TARGET = 4096
 MAX_DETAIL = 16 * 1024
 """Characters kept of each; the mark of what was cut comes on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asked for what, from where, and the HTTP status of the answer."""
+
+    caller: Caller
+    operation: str
+    target: str
+    detail: str
+    address: str
+    status: int
 
 
 @dataclass(slots=True)
@@ -54,29 +66,20 @@ class AccessJournal:
         self._saving = False
         self._closed = False
 
-    def record(self, caller: Caller, *, operation: str, target: str, detail: str, address: str, status: int) -> int:
+    def record(self, access: Access) -> int:
         """Record one access and return its position; it is durable then.
 
         Raises Unavailable when it could not be recorded, Limit when too many wait: the call must not be answered.
         """
-        entry = _Entry(
-            {
-                "caller": capped(caller.name, MAX_NAME),
-                "caller_kind": caller.kind,
-                "role": caller.role.value,
-                "operation": capped(operation, MAX_NAME),
-                "target": capped(target, MAX_TARGET),
-                "detail": capped(detail, MAX_DETAIL),
-                "address": capped(address, MAX_NAME),
-                "status": status,
-            }
-        )
-        batch = self._join(entry)
+        return self.record_all([access])[0]
+
+    def record_all(self, accesses: Sequence[Access]) -> list[int]:
+        """Record some accesses, all or none, and return their positions. Raises as `record` does."""
+        entries = [_Entry(_fields(access)) for access in accesses]
+        batch = self._join(entries)
         if batch:
             self._save(batch)
-        if entry.position is None:
-            raise entry.failure or _unrecorded("saving was interrupted")
-        return entry.position
+        return [_position(entry) for entry in entries]
 
     def close(self) -> None:
         """Take no more records, and return when those that were taken are settled."""
@@ -92,21 +95,21 @@ class AccessJournal:
     ) -> None:
         self.close()
 
-    def _join(self, entry: _Entry) -> list[_Entry]:
-        """Queue an entry. Return when another thread has settled it, or with all that this thread is to save."""
+    def _join(self, entries: list[_Entry]) -> list[_Entry]:
+        """Queue entries. Return when another thread has settled them, or with all that this thread is to save."""
         with self._changed:
             if self._closed:
                 raise _unrecorded("the journal is closed")
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) + len(entries) > MAX_WAITING:
                 raise Limit(f"{MAX_WAITING} calls wait to be recorded", code="access-queue", hint="try again shortly")
-            self._waiting.append(entry)
+            self._waiting += entries
             try:
-                self._changed.wait_for(lambda: entry.settled or not self._saving)
+                self._changed.wait_for(lambda: entries[-1].settled or not self._saving)
             except BaseException:
-                # Nobody waits for it any more, and nobody may be left to save it.
-                self._waiting = [other for other in self._waiting if other is not entry]
+                # Nobody waits for them any more, and nobody may be left to save them.
+                self._waiting = [other for other in self._waiting if all(other is not entry for entry in entries)]
                 raise
-            if entry.settled:
+            if entries[-1].settled:
                 return []
             self._saving = True
             batch, self._waiting = self._waiting, []
@@ -142,6 +145,25 @@ class AccessJournal:
                 for place, fields in enumerate(records, start=1)
             )
         )
+
+
+def _fields(access: Access) -> dict[str, Any]:
+    return {
+        "caller": capped(access.caller.name, MAX_NAME),
+        "caller_kind": access.caller.kind,
+        "role": access.caller.role.value,
+        "operation": capped(access.operation, MAX_NAME),
+        "target": capped(access.target, MAX_TARGET),
+        "detail": capped(access.detail, MAX_DETAIL),
+        "address": capped(access.address, MAX_NAME),
+        "status": access.status,
+    }
+
+
+def _position(entry: _Entry) -> int:
+    if entry.position is None:
+        raise entry.failure or _unrecorded("saving was interrupted")
+    return entry.position
 
 
 def capped(text: str, most: int) -> str:

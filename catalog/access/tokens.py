@@ -84,7 +84,7 @@ class TokenBook:
         Raises Invalid; Conflict when a usable token has the name; Limit when there are too many usable ones.
         """
         now = self._clock()
-        _check(name, machines, expires_at, now)
+        _check(name, role, machines, expires_at, now)
         rows = self.tokens()
         usable = [row for row in rows if row.usable(now)]
         if any(row.name == name for row in usable):
@@ -141,13 +141,21 @@ class TokenBook:
 
     def caller_of(self, secret: str, now: datetime) -> Caller:
         """Who bears this secret. Raises Denied, with the same words for all secrets that were never given out."""
+        self.follow()
+        return self.known_caller(secret, now)
+
+    def follow(self) -> None:
+        """Read the log's new token events."""
+        with self._lock:
+            self._read_on()
+
+    def known_caller(self, secret: str, now: datetime) -> Caller:
+        """As `caller_of`, by what was read of the log last."""
         form = SECRET.fullmatch(secret)
         if form is None:
             raise _unknown()
         token_id = UUID(form[1])
-        with self._lock:
-            self._read_on()
-            row, known = self._rows.get(token_id), self._digests.get(token_id, bytes(32))
+        row, known = self._rows.get(token_id), self._digests.get(token_id, bytes(32))
         if not hmac.compare_digest(digest_of(secret), known) or row is None:
             raise _unknown()
         if row.revoked_at is not None:
@@ -195,7 +203,7 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-def _check(name: str, machines: Sequence[str] | None, expires_at: datetime | None, now: datetime) -> None:
+def _check(name: str, role: Role, machines: Sequence[str] | None, expires_at: datetime | None, now: datetime) -> None:
     if not NAME.fullmatch(name):
         raise Invalid(
             "this is no name for a token",
@@ -204,6 +212,8 @@ def _check(name: str, machines: Sequence[str] | None, expires_at: datetime | Non
         )
     if machines is not None:
         check_globs(machines)
+    elif role is Role.AGENT:
+        raise Invalid("an agent's token names its machines", code="token-machines", hint="--machines agent/NAME")
     if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
         raise Invalid("a token must expire in the future", code="token-expiry", hint="such as --expires 90d")
 

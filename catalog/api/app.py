@@ -9,19 +9,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from catalog.api.deps import Ask, in_thread
+from catalog.api.batching import Batched
+from catalog.api.callers import Callers
+from catalog.api.deps import Ask
 from catalog.api.document import DESCRIPTION, PROBLEMS, VERSION, document_of, parameters_of
 from catalog.api.edge import Edge
 from catalog.api.gauges import add_gauges
 from catalog.api.metrics import Metrics
 from catalog.api.paging import Cursors
+from catalog.api.pool import bound_threads, in_thread
 from catalog.api.problems import FieldError, of_framework, of_validation, problem_response, status_of
 from catalog.api.quota import Quota
 from catalog.api.routes import ROUTERS
@@ -38,6 +40,8 @@ def create_app(services: ApiServices) -> FastAPI:
     metrics = Metrics()
     app.state.services = services
     app.state.metrics = metrics
+    app.state.callers = Callers(services.identities)
+    app.state.journal = Batched(services.journal.record_all)
     app.state.times = PositionTimes(services.catalog.log)
     app.state.cursors = Cursors(services.service_key, services.clock, services.settings.limits.cursor_seconds)
     limits = services.settings.limits
@@ -83,7 +87,8 @@ def bare_app() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
-    to_thread.current_default_thread_limiter().total_tokens = services.settings.limits.threads
+    limits = services.settings.limits
+    bound_threads(answers=limits.answers, waiting=limits.threads)
     yield
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from anyio import to_thread
-
+from catalog.api.pool import in_thread
 from catalog.api.services import ApiServices
 from storage.errors import Invalid, Unavailable
 
@@ -39,7 +38,7 @@ def parse_as_of(text: str) -> int | datetime:
 async def reached(services: ApiServices, position: int) -> None:
     """Return when the index is at a position that the log has. Raises Invalid, Unavailable."""
     if position > services.reads.position:
-        end = await to_thread.run_sync(services.catalog.log.position)
+        end = await in_thread(services.catalog.log.position)
         if position > end:
             raise Invalid(f"the log ends at position {end}", code="position-future", hint="ask for an earlier position")
         await wait_for(services, position)
@@ -52,7 +51,7 @@ async def settled_as_of(services: ApiServices, wanted: int | datetime) -> int:
         return wanted
     if wanted > services.clock():
         raise Invalid("as_of lies in the future", code="as-of-future", hint="what will be known then is not known yet")
-    end = await to_thread.run_sync(services.catalog.log.position)
+    end = await in_thread(services.catalog.log.position)
     position = services.reads.position_at(wanted)
     if position == services.reads.position < end:
         # Events that the index does not have yet may be from that time too.

@@ -7,26 +7,25 @@ that are answered from the index at a position, `needs_page` for its lists. Para
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import pyarrow as pa
-from anyio import to_thread
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from catalog.access.caller import Caller, Permission
+from catalog.access.journal import Access
 from catalog.answers import MEDIA_TYPES, AnswerFormat, encode
 from catalog.api.asof import MAX_POSITION, parse_as_of, reached, settled_as_of, wait_for
+from catalog.api.batching import Batched
 from catalog.api.negotiate import chosen_format
 from catalog.api.paging import Cursors, Question
 from catalog.api.problems import DONE
-from catalog.api.replies import CACHE, ENCODER, VARY, list_reply, matches, one_reply, strong_tag
+from catalog.api.replies import CACHE, ENCODER, VARY, Deferred, Reply, list_reply, matches, one_reply, strong_tag
 from catalog.api.services import ApiServices
 from catalog.api.streams import Stream, closing_all
 from catalog.queries.asked import MAX_LIMIT, Asked, Key, Page
 from storage.errors import HoldfastError, Invalid, Unavailable
-
-T = TypeVar("T")
 
 AsOfQuery = Annotated[
     str | None,
@@ -79,17 +78,19 @@ class Ask:
         Limit: then there is no answer.
         """
         if self.recorded_at is None:
-            url = self.request.url
-            target = f"{url.path}?{url.query}" if url.query else url.path
-            self.recorded_at = self.services.journal.record(
-                self.caller,
-                operation=self.operation,
-                target=target,
-                detail=detail or self.detail,
-                address=self.address,
-                status=status,
-            )
+            self.recorded_at = self.services.journal.record(self._access(detail, status))
         return self.recorded_at
+
+    async def record_soon(self, detail: str) -> None:
+        """As `record`, without a thread that waits."""
+        if self.recorded_at is None:
+            journal: Batched[Access, int] = self.request.app.state.journal
+            self.recorded_at = await journal(self._access(detail, 200))
+
+    def _access(self, detail: str, status: int) -> Access:
+        url = self.request.url
+        target = f"{url.path}?{url.query}" if url.query else url.path
+        return Access(self.caller, self.operation, target, detail or self.detail, self.address, status)
 
     def told(self, error: HoldfastError) -> HoldfastError:
         """The failure to answer with: what an operation put into `self.done` has happened all the same."""
@@ -113,18 +114,28 @@ class Ask:
         told = {**self.headers(), **(headers or {}), "Cache-Control": "no-store"}
         return Response(ENCODER.encode(value), status, told, media_type=MEDIA_TYPES[AnswerFormat.JSON])
 
-    def one(self, value: Any, *, detail: str = "", position: int | None = None) -> Response:
-        """One thing as JSON, with a strong ETag. Records the call."""
+    def one(
+        self, value: Any, *, detail: str = "", position: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """One thing as JSON, with a strong ETag. The call is recorded before it leaves."""
         chosen_format(self.request.headers.get("accept"), (AnswerFormat.JSON,))
-        self.record(detail)
-        return one_reply(self.request, value, self.headers(position))
+        reply = one_reply(value)
+        return self._recorded(reply, detail, {**(headers or {}), **self._headers_at(position)})
 
     def page(self, page: Page[Any], row: type, *, detail: str = "") -> Response:
-        """A page of a list, in the form that the client accepts. Records the call."""
+        """A page of a list, in the form that the client accepts. The call is recorded before it leaves."""
         answer = chosen_format(self.request.headers.get("accept"))
-        self.record(detail)
         following = None if page.next is None else self.cursors.make(self.question, page.position, page.next)
-        return list_reply(self.request, answer, page, row, following, self.lag(), self.headers(page.position))
+        reply = list_reply(self.request, answer, page, row, following)
+        return self._recorded(reply, detail, self._headers_at(page.position))
+
+    def _recorded(self, reply: Reply, detail: str, headers: Mapping[str, str]) -> Response:
+        async def finish() -> Response:
+            await self.record_soon(detail)
+            lag = self.lag()
+            return reply.response(self.request, lag, {**headers, "Catalog-Lag": str(lag)})
+
+        return Deferred(finish)
 
     def bulk(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, tag: str) -> Response:
         """Rows as a stream in the form that the client accepts; `tag` names what they depend on beside the URL.
@@ -161,10 +172,12 @@ class Ask:
 
     def headers(self, position: int | None = None) -> dict[str, str]:
         """What the answer is of, and how far the index is behind."""
+        return {**self._headers_at(position), "Catalog-Lag": str(self.lag())}
+
+    def _headers_at(self, position: int | None) -> dict[str, str]:
         at = self.services.reads.position if position is None else position
-        told = {"Catalog-Position": str(at), "Catalog-Lag": str(self.lag())}
         time = self.request.app.state.times.shown(at)
-        return {**told, "Catalog-Time": time} if time else told
+        return {"Catalog-Position": str(at), **({"Catalog-Time": time} if time else {})}
 
 
 def needs(permission: Permission) -> Any:
@@ -220,11 +233,6 @@ def needs_page(permission: Permission) -> Any:
     return Depends(ask_page)
 
 
-async def in_thread(work: Callable[..., T], *values: object) -> T:
-    """Run blocking work in the bounded pool."""
-    return await to_thread.run_sync(work, *values)
-
-
 def operation_of(request: Request) -> str:
     """The operation id of the route that a request was matched to."""
     route = request.scope.get("route")
@@ -240,7 +248,7 @@ def _asker(permission: Permission) -> Callable[[Request], Any]:
     async def ask(request: Request) -> Ask:
         services: ApiServices = request.app.state.services
         authorization = request.headers.get("authorization")
-        caller = await in_thread(services.identities.identify, authorization, address_of(request))
+        caller = await request.app.state.callers(authorization, address_of(request))
         made = Ask(request, services, caller)
         request.state.ask = made
         caller.require(permission)

@@ -35,6 +35,7 @@ STATUSES: Mapping[str, int] = {
 """The status of each kind."""
 STATUS_OF_CODE: Mapping[str, int] = {
     "access-queue": 429,
+    "agent-runs": 429,
     "body-invalid": 422,
     "body-slow": 408,
     "etag-mismatch": 412,

@@ -22,8 +22,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     url_bytes: int = 8192
     requests: int = 256
     """Requests under way at once; more are told to come again."""
+    answers: int = 3
+    """Answers worked out at once: more threads only take the interpreter from each other."""
     threads: int = 32
-    """Requests worked on at once."""
+    """Threads that wait at once: for disks, for SQL workers, for readers of streams."""
     streams: int = 64
     """Event streams at once, for all callers together; `streams_each` for one."""
     streams_each: int = 16

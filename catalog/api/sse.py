@@ -12,10 +12,10 @@ from typing import Any
 
 import anyio
 import msgspec
-from anyio import to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from catalog.api.pool import in_thread
 from storage.errors import HoldfastError
 
 EVENT_STREAM = "text/event-stream"
@@ -68,7 +68,7 @@ class EventStream(Response):
     async def _tell(self, send: Send) -> None:
         quiet = HEARTBEAT_SECONDS
         while not self._over and not getattr(self._state, "stopping", False):
-            messages = await to_thread.run_sync(self._asked)
+            messages = await in_thread(self._asked)
             if messages is None:
                 return
             if messages:

@@ -1,6 +1,6 @@
 """Answers too large to hold: sent piece by piece as the client takes them, and dropped at once when it goes.
 
-Imports anyio and starlette. Work happens in the bounded pool; whatever ends the answer, `close` runs once.
+Imports anyio and starlette. Work happens in the bounded pool; whatever ends the answer, `close` runs.
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import anyio
-from anyio import to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from catalog.api.pool import in_thread
 
 
 class Stream(Response):
     """`pieces` behind `first`, which was made before the head is sent so that a failure could still be told.
 
-    `close` frees what makes the pieces; with `stoppable` it may be called while a piece is being made.
+    `close` frees what makes the pieces, and may be called again; with `stoppable` also while a piece is being made.
     """
 
     def __init__(
@@ -52,14 +53,16 @@ class Stream(Response):
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close)
+                await in_thread(self._close)
 
     async def _send_all(self, send: Send) -> None:
         piece = self._first
         while piece is not None:
             if piece:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            piece = await to_thread.run_sync(next, self._pieces, None)
+            piece = await in_thread(next, self._pieces, None)
+        # A client that has seen the end may come again at once, and finds what this answer held free.
+        await in_thread(self._close)
         await send({"type": "http.response.body", "body": b""})
 
     async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
@@ -67,7 +70,7 @@ class Stream(Response):
             pass
         if self._stoppable:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close)
+                await in_thread(self._close)
         scope.cancel()
 
 

@@ -20,6 +20,9 @@ from catalog.queries.warm import NULL
 from storage.errors import NotFound
 from storage.lake import Lake
 
+SEQ_BITS = 40
+"""A disk's number above, its seq below: one number for both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -143,10 +146,19 @@ def chain_of(moment: Moment, disk: int, seq: int) -> list[int]:
 
 def disk_rows(moment: Moment, disk: int) -> Rows:
     """The rows of one disk in `disk_points`, ascending by seq."""
-    order, bounds = moment.once("by disk", lambda: _by_disk(moment))
-    if disk + 1 >= len(bounds):
-        return np.empty(0, np.int64)
-    return order[bounds[disk] : bounds[disk + 1]]
+    order, keys = moment.once("by disk", lambda: _by_disk(moment))
+    low, high = np.searchsorted(keys, (disk << SEQ_BITS, (disk + 1) << SEQ_BITS))
+    return order[low:high]
+
+
+def disk_point_rows(moment: Moment, disks: Rows, seqs: Rows) -> Rows:
+    """The row in `disk_points` of each disk number and seq, -1 for one that is none."""
+    order, keys = moment.once("by disk", lambda: _by_disk(moment))
+    if not len(keys):
+        return np.full(len(disks), -1, np.int64)
+    wanted = (disks << SEQ_BITS) + seqs
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where((keys[places] == wanted) & (disks >= 0), order[places], -1)
 
 
 def left_out(moment: Moment, lake: Lake, scope: Scope, restore_point_id: UUID) -> tuple[LeftOutRow, ...]:
@@ -235,11 +247,11 @@ def _valid(moment: Moment, at: int, *, include_deleted: bool) -> Mask:
 
 
 def _by_disk(moment: Moment) -> tuple[Rows, Rows]:
-    """The rows of `disk_points` by disk and seq, and where each disk's rows begin."""
+    """The rows of `disk_points` by disk and seq, and disk and seq of each as one number."""
     table = moment.table("disk_points")
-    order = np.lexsort((table["seq"], table["disk_id"]))
-    bounds = np.searchsorted(table["disk_id"][order], np.arange(len(moment.words("disk")) + 1))
-    return order, bounds
+    keys = (table["disk_id"] << SEQ_BITS) + table["seq"]
+    order = np.argsort(keys, kind="stable")
+    return order, keys[order]
 
 
 def _tombstone(moment: Moment, row: int) -> Tombstone:

@@ -6,9 +6,10 @@ a time and only as many disks as a page needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -19,27 +20,26 @@ from numpy.typing import NDArray
 from catalog.access.caller import Scope
 from catalog.domain import ids
 from catalog.queries.asked import Asked, Key, Page, bad_cursor
+from catalog.queries.citations import Citations, Numbers, citations
 from catalog.queries.moment import Moment, time_of
 from catalog.queries.points import disk_rows
 from catalog.queries.rows import ReferenceRow
 from catalog.queries.warm import NULL
-from storage.chunks.rows import DIGEST_BYTES
-from storage.errors import Invalid
 from storage.lake import Lake
 from storage.lake.tables import Where
 
 CELLS = 1 << 25
 """How many pairs of a point and a block are looked at together, a byte each."""
 
-Numbers = NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one disk has of a chunk: the points (seq) and blocks it was written to, ascending by both."""
+    """What one disk has of a chunk: the points (seq) and blocks it was written to, ascending by both.
+
+    `rows` are all of the disk's points, as rows in `disk_points`.
+    """
 
     disk_id: str
-    disk: int
     rows: Numbers
     seqs: Numbers
     blocks: Numbers
@@ -60,7 +60,8 @@ def references(moment: Moment, lake: Lake, asked: Asked, digest: bytes, *, inher
     after = asked.after
     if after is not None and (len(after) != 3 or [type(part) for part in after] != [str, int, int]):
         raise bad_cursor()
-    rows = _rows(moment, lake, asked, digest, inherited=inherited)
+    cited = citations(moment, lake, asked.scope, digest)
+    rows = _inherited_rows(moment, lake, asked, cited) if inherited else _direct_rows(moment, asked, cited)
     some = list(islice(rows, asked.limit + 1))
     following = _key(some[asked.limit - 1]) if len(some) > asked.limit else None
     return Page(tuple(some[: asked.limit]), following, moment.position)
@@ -68,56 +69,33 @@ def references(moment: Moment, lake: Lake, asked: Asked, digest: bytes, *, inher
 
 def is_held(moment: Moment, lake: Lake, scope: Scope, digest: bytes) -> bool:
     """Whether any machine of a scope has written the chunk."""
-    return next(_written(moment, lake, scope, digest, None), None) is not None
+    return bool(len(citations(moment, lake, scope, digest).blocks))
 
 
-def _rows(moment: Moment, lake: Lake, asked: Asked, digest: bytes, *, inherited: bool) -> Iterator[ReferenceRow]:
-    for written in _written(moment, lake, asked.scope, digest, asked.after):
-        held = _inherited(moment, lake, written) if inherited else _direct(moment, written)
-        for row in sorted((_row(moment, written, one, inherited=inherited) for one in held), key=_key):
+def _direct_rows(moment: Moment, asked: Asked, cited: Citations) -> Iterator[ReferenceRow]:
+    """The runs of blocks that each point wrote, in order, behind the cursor."""
+    begins, counts = cited.runs()
+    wanted = _alive(moment, cited.points[begins])
+    if asked.after is not None:
+        wanted &= cited.behind(begins, asked.after)
+    for run in np.flatnonzero(wanted)[: asked.limit + 1].tolist():
+        begin = int(begins[run])
+        point = int(cited.points[begin])
+        yield ReferenceRow(**_place(moment, point), first_block=int(cited.blocks[begin]), blocks=int(counts[run]))
+
+
+def _inherited_rows(moment: Moment, lake: Lake, asked: Asked, cited: Citations) -> Iterator[ReferenceRow]:
+    for disk_id, places in cited.of_disks("" if asked.after is None else str(asked.after[0])):
+        rows = disk_rows(moment, moment.words("disk").find(disk_id))
+        written = Written(disk_id, rows, cited.seqs[places], cited.blocks[places])
+        held = _inherited(moment, lake, written)
+        for row in sorted((_row(moment, written, one) for one in held), key=_key):
             if row.points and (asked.after is None or _key(row) > asked.after):
                 yield row
 
 
 def _key(row: ReferenceRow) -> Key:
     return str(row.disk_id), row.seq, row.first_block
-
-
-def _written(moment: Moment, lake: Lake, scope: Scope, digest: bytes, after: Key | None) -> Iterator[Written]:
-    """The disks that have the chunk, in order, from the cursor's disk on."""
-    if len(digest) != DIGEST_BYTES:
-        raise Invalid(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}", code="digest-text")
-    table = moment.table("disk_points")
-    batches = list(lake.find("chunk_refs", digest, ("disk_id", "seq", "block"), position=moment.position))
-    if not batches:
-        return
-    found = pa.Table.from_batches(batches)
-    encoded = found.column("disk_id").combine_chunks().dictionary_encode()
-    seqs, blocks = found.column("seq").to_numpy(), found.column("block").to_numpy()
-    codes = encoded.indices.to_numpy()
-    for disk_id, code in sorted((text, code) for code, text in enumerate(encoded.dictionary.to_pylist())):
-        disk = moment.words("disk").find(disk_id)
-        rows = disk_rows(moment, disk) if disk >= 0 else np.empty(0, np.int64)
-        if not len(rows) or not moment.sees(scope, int(table["machine_id"][rows[-1]])):
-            continue
-        if after is not None and disk_id < str(after[0]):
-            continue
-        mine = np.flatnonzero(codes == code)
-        points = table["seq"][rows]
-        mine = mine[points[np.minimum(np.searchsorted(points, seqs[mine]), len(points) - 1)] == seqs[mine]]
-        if len(mine):
-            mine = mine[np.lexsort((blocks[mine], seqs[mine]))]
-            yield Written(disk_id, disk, rows, seqs[mine], blocks[mine])
-
-
-def _direct(moment: Moment, written: Written) -> Iterator[Held]:
-    """The runs of blocks that each point wrote."""
-    cuts = np.flatnonzero((np.diff(written.blocks) != 1) | (np.diff(written.seqs) != 0)) + 1
-    begins = np.append(0, cuts)
-    counts = np.diff(np.append(begins, len(written.blocks)))
-    places = np.searchsorted(moment.table("disk_points")["seq"][written.rows], written.seqs[begins])
-    for place, block, count in zip(places.tolist(), written.blocks[begins].tolist(), counts.tolist(), strict=True):
-        yield Held(place, place, block, count)
 
 
 def _inherited(moment: Moment, lake: Lake, written: Written) -> Iterator[Held]:
@@ -198,33 +176,41 @@ def _runs(blocks: Numbers) -> Iterator[tuple[int, int]]:
         yield int(run[0]), len(run)
 
 
-def _row(moment: Moment, written: Written, held: Held, *, inherited: bool) -> ReferenceRow:
+def _row(moment: Moment, written: Written, held: Held) -> ReferenceRow:
+    """A run of blocks with the points that it stays in."""
     table = moment.table("disk_points")
     first, last = (int(written.rows[place]) for place in (held.first, held.last))
-    machine = moment.machine_of[int(table["machine_id"][first])]
     points = table["restore_point_id"]
     until = int(written.rows[held.last + 1]) if held.last + 1 < len(written.rows) else -1
-    row = ReferenceRow(
-        machine_id=machine.machine_id,
-        machine=machine.name,
-        source=machine.source,
-        disk_id=UUID(written.disk_id),
-        label=moment.text(int(table["label"][first])),
-        restore_point_id=moment.id(int(points[first]), "point"),
-        seq=int(table["seq"][first]),
+    return ReferenceRow(
+        **_place(moment, first),
         first_block=held.block,
         blocks=held.blocks,
-        recorded_at=time_of(int(table["recorded_at"][first])),
-        points=_alive(moment, written.rows[held.first : held.last + 1]),
-        last_seq=int(table["seq"][last]) if inherited else None,
-        last_restore_point_id=moment.id(int(points[last]), "point") if inherited else None,
-        until_restore_point_id=moment.id(int(points[until]), "point") if inherited and until >= 0 else None,
-        until_recorded_at=time_of(int(table["recorded_at"][until])) if inherited and until >= 0 else None,
+        points=int(np.count_nonzero(_alive(moment, written.rows[held.first : held.last + 1]))),
+        last_seq=int(table["seq"][last]),
+        last_restore_point_id=moment.id(int(points[last]), "point"),
+        until_restore_point_id=moment.id(int(points[until]), "point") if until >= 0 else None,
+        until_recorded_at=time_of(int(table["recorded_at"][until])) if until >= 0 else None,
     )
-    return row
 
 
-def _alive(moment: Moment, rows: Sequence[int] | Numbers) -> int:
-    """How many of these disk points are of restore points that were not deleted."""
+def _place(moment: Moment, row: int) -> dict[str, Any]:
+    """What a reference says of the disk and the point at a row of `disk_points`."""
+    table = moment.table("disk_points")
+    machine = moment.machine_of[int(table["machine_id"][row])]
+    return {
+        "machine_id": machine.machine_id,
+        "machine": machine.name,
+        "source": machine.source,
+        "disk_id": moment.id(int(table["disk_id"][row]), "disk"),
+        "label": moment.text(int(table["label"][row])),
+        "restore_point_id": moment.id(int(table["restore_point_id"][row]), "point"),
+        "seq": int(table["seq"][row]),
+        "recorded_at": time_of(int(table["recorded_at"][row])),
+    }
+
+
+def _alive(moment: Moment, rows: Numbers) -> NDArray[np.bool_]:
+    """Which of these disk points are of restore points that were not deleted."""
     points = moment.point_rows[moment.table("disk_points")["restore_point_id"][rows]]
-    return int(np.count_nonzero(moment.deleted_rows[points] < 0))
+    return moment.deleted_rows[points] < 0

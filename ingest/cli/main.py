@@ -32,6 +32,8 @@ MODULES = {
     "ingest.cli.recover": ("recover", "ship"),
     "catalog.cli.tasks": ("tasks",),
     "ingest.cli.worker": ("worker",),
+    "ingest.cli.receive": ("receive",),
+    "ingest.cli.agent": ("agent",),
     "ingest.cli.demo": ("demo",),
 }
 

@@ -24,7 +24,7 @@ from storage.lake.tables import TableSpec
 
 TARGET_BYTES = 64 << 20
 TARGET_ROWS = 1_000_000
-KEYED_ROWS = 16_000_000
+KEYED_ROWS = 32_000_000
 MIN_FILES = 8
 
 NewWriter = Callable[[str, int | None, tuple[int, int]], FileWriter]

@@ -2,7 +2,8 @@
 
 Run with `python -m tests.bench vmware`; figures are medians of interleaved rounds. `/folder` is served by the
 third-party vcsim over TLS, and read by a plain http.client loop and by ours, 1 MiB a range. NBD is nbdkit's file
-plugin, read by nbdcopy and by our reader. The export comes from a server in this process: its rate is a lower bound.
+plugin, read by nbdcopy and by our reader. The export comes from a server in this process:
+its rate is a lower bound.
 """
 
 from __future__ import annotations

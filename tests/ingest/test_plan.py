@@ -63,12 +63,16 @@ def test_every_full_has_its_cause(plan: Plan, cause: str) -> None:
 
 
 def test_tracked_and_compared_incrementals() -> None:
-    """A tracking source gets the last point's token; one that can't track is compared with that point."""
+    """A tracking source gets the last point's token, as does one that compares by itself; another is compared here."""
     tracked = after_snapshot(_plan(), Tracked())
     assert tracked == Incremental(LAST, tracked=True, cause="tracked")
     assert base_token(tracked) == "token"
-    compared = _plan(replace(FACT, tracking="compare"))
-    assert compared == Incremental(LAST, tracked=False, cause="compared")
+    there = after_snapshot(_plan(replace(FACT, tracking="compare")), Tracked())
+    assert there == Incremental(LAST, tracked=True, cause="compared")
+    assert base_token(there) == "token"
+    untold = msgspec.structs.replace(LAST, base_token=None)
+    compared = _plan(replace(FACT, tracking="compare"), untold)
+    assert compared == Incremental(untold, tracked=False, cause="compared")
     assert after_snapshot(compared, Untracked("compare-only")) == compared
     assert base_token(compared) is None
 

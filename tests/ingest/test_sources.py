@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from catalog.domain import events as ev
+from catalog.domain.ids import source_id
+from ingest.sources import add_agents, remove_source
 from tests.support.lab import MIB, Lab, make_image
 
 
@@ -75,3 +77,15 @@ def test_names_cannot_steer_a_terminal(lab: Lab) -> None:
     problem = lab.run("backup", f"lab/{name}x")
     assert problem.code == 5
     assert "\x1b" not in problem.err
+
+
+def test_the_name_of_agents_is_kept_for_them(lab: Lab) -> None:
+    """The source of agents is recorded once, and again after it was removed."""
+    with lab.services() as services:
+        add_agents(services)
+        add_agents(services)
+        remove_source(services, "agent")
+        add_agents(services)
+        stream = services.log.stream(source_id(services.config.repository_id, "agent"))
+        kinds = [type(event).__name__ for event in stream]
+    assert kinds == ["SourceAdded", "SourceRemoved", "SourceAdded"]

@@ -145,7 +145,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 # Said a second time, apart from the code: what a role may do is a promise.
-READERS = frozenset(Role)
+READERS = frozenset(Role) - {Role.AGENT}
 MAY: dict[Permission, frozenset[Role]] = {
     Permission.READ: READERS,
     Permission.EVENTS: READERS - {Role.ANALYST},
@@ -156,6 +156,7 @@ MAY: dict[Permission, frozenset[Role]] = {
     Permission.RESTORE: frozenset({Role.RESTORER, Role.ADMIN}),
     Permission.DELETE: frozenset({Role.ADMIN}),
     Permission.MANAGE: frozenset({Role.ADMIN}),
+    Permission.SEND: frozenset({Role.AGENT}),
 }
 
 
@@ -182,6 +183,7 @@ class Matrix:
             self._client(role, scope, "all" if scope.everything else "some")
             for role in Role
             for scope in (EVERYTHING, Scope(SCOPE))
+            if not (role is Role.AGENT and scope.everything)  # there is no such token
         ]
         self.strangers = {
             "nobody": None,

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from catalog.access.caller import Permission
 from catalog.api.asof import wait_for
-from catalog.api.deps import Ask, in_thread, needs, needs_index, needs_page
+from catalog.api.deps import Ask, needs, needs_index, needs_page
+from catalog.api.pool import in_thread
 from catalog.api.replies import same_thing
 from catalog.api.routes.events import EventAnswer, with_bodies
 from catalog.api.schema import shows, shows_list

@@ -19,8 +19,9 @@ from starlette.responses import Response
 
 from catalog.access.caller import Permission
 from catalog.answers import MEDIA_TYPES, AnswerFormat
-from catalog.api.deps import Ask, in_thread, needs, pin
+from catalog.api.deps import Ask, needs, pin
 from catalog.api.negotiate import chosen_format
+from catalog.api.pool import in_thread
 from catalog.api.schema import shows, shows_bulk
 from catalog.api.streams import Stream
 from catalog.sql.door.answer import SqlAnswer, SqlQuestion

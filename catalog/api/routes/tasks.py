@@ -155,10 +155,7 @@ def list_tasks(
 def get_task(ask: Annotated[Ask, needs(Permission.READ)], task_id: UUID) -> Response:
     """Show one task."""
     state = ask.services.tasks.task(ask.caller, task_id)
-    response = ask.one(task_record(state))
-    if state.open:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    return ask.one(task_record(state), headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if state.open else None)
 
 
 @router.post("/tasks/{task_id}/cancel", status_code=202, responses=_accepts("The task, which is going to end."))

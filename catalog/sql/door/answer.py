@@ -92,7 +92,7 @@ class SqlAnswer(Iterator[bytes]):
         try:
             self._of_worker().ask(message)
         except OSError as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         self.columns = tuple(_decoded(*self._receive(), Kind.COLUMNS, wire.Columns).columns)
 
     def close(self) -> None:
@@ -116,9 +116,10 @@ class SqlAnswer(Iterator[bytes]):
         try:
             return self._of_worker().receive()
         except (OSError, EOFError, ValueError) as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
 
-    def _lost(self, error: Exception) -> HoldfastError:
+    def lost(self, error: Exception) -> HoldfastError:
+        """Why the worker is gone: its time was over, or it ended without a word."""
         if self._late:
             return Limit(
                 f"the query took longer than {self._question.seconds:g} s", code="sql-time", hint="ask for less"

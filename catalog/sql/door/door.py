@@ -113,7 +113,10 @@ class SqlDoor:
     def _with_worker(self, answer: SqlAnswer, entrance: Entrance, worker: Worker, *, primed: bool = False) -> None:
         answer.begin(worker)
         if not primed:
-            self._enter(worker, entrance)
+            try:
+                self._enter(worker, entrance)
+            except Unavailable as error:
+                raise answer.lost(error) from error
         answer.wait_ready()
 
     def _check(self, question: SqlQuestion) -> None:

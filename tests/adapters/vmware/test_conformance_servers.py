@@ -40,18 +40,19 @@ class TestVcsim(SourcePortSuite):
         yield from machine(vcsim.settings(), tmp_path / "run")
 
 
-@pytest.mark.skipif(HOST is None, reason="HOLDFAST_VSPHERE names no server")
-class TestYourServer(SourcePortSuite):
-    """A vCenter or an ESXi host that the environment names."""
+if HOST is not None:
 
-    @pytest.fixture
-    def harness(self, tmp_path: Path) -> Iterator[UploadHarness]:
-        """A machine of its own for each test."""
-        settings = VmwareSettings(
-            HOST or "",
-            os.environ["HOLDFAST_VSPHERE_USER"],
-            Secret(lambda: os.environ["HOLDFAST_VSPHERE_PASSWORD"]),
-            port=int(os.environ.get("HOLDFAST_VSPHERE_PORT", "443")),
-            fingerprint=os.environ["HOLDFAST_VSPHERE_FINGERPRINT"],
-        )
-        yield from machine(settings, tmp_path / "run")
+    class TestYourServer(SourcePortSuite):
+        """A vCenter or an ESXi host that the environment names."""
+
+        @pytest.fixture
+        def harness(self, tmp_path: Path) -> Iterator[UploadHarness]:
+            """A machine of its own for each test."""
+            settings = VmwareSettings(
+                HOST,
+                os.environ["HOLDFAST_VSPHERE_USER"],
+                Secret(lambda: os.environ["HOLDFAST_VSPHERE_PASSWORD"]),
+                port=int(os.environ.get("HOLDFAST_VSPHERE_PORT", "443")),
+                fingerprint=os.environ["HOLDFAST_VSPHERE_FINGERPRINT"],
+            )
+            yield from machine(settings, tmp_path / "run")

@@ -92,6 +92,27 @@ def test_a_provider_that_is_down_lets_nobody_in(tokens: TokenBook, clock: Clock)
     assert identities.identify(f"Bearer {secret}", "192.0.2.7").name == "grafana"
 
 
+def test_many_are_told_apart_by_one_look(tokens: TokenBook, clock: Clock) -> None:
+    """Together each request is what it is alone, and what was revoked before the look lets nobody in."""
+    _, good = tokens.create("grafana", Role.AUDITOR, None, None, "ada")
+    revoked_id, revoked = tokens.create("old", Role.ADMIN, None, None, "ada")
+    identities = Identities(tokens, Provider(), clock, local_ok=True)
+    asked = [f"Bearer {good}", f"Bearer {revoked}", None, "Basic YTpi"]
+    tokens.revoke(revoked_id, "ada")
+    first, *others = identities.identify_all([(header, "127.0.0.1") for header in asked])
+    assert isinstance(first, Caller)
+    assert first.name == "grafana"
+    codes = [other.code for other in others if isinstance(other, Denied)]
+    assert codes == ["token-revoked", "credential-missing", "credential-malformed"]
+    assert [identities.asks_provider(header) for header in [*asked, "Bearer a.b.c"]] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(header=text() | text().map("Bearer {}".format) | text().map("Bearer hf_{}".format))
 def test_no_header_is_a_fault(tokens: TokenBook, clock: Clock, header: str) -> None:

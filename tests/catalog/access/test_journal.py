@@ -14,7 +14,7 @@ import pytest
 
 from catalog.access import journal as module
 from catalog.access.caller import EVERYTHING, Caller, Role
-from catalog.access.journal import MAX_DETAIL, AccessJournal, capped
+from catalog.access.journal import MAX_DETAIL, Access, AccessJournal, capped
 from catalog.access.tokens import TokenBook
 from catalog.domain.access import AccessRecorded
 from catalog.domain.events import Event
@@ -38,7 +38,7 @@ def journal(log: EventLog, clock: Clock) -> AccessJournal:
 def record(journal: AccessJournal, **fields: Any) -> int:
     """Record an access; `fields` are what matters."""
     usual = {"operation": "sql", "target": "/v1/sql", "detail": "SELECT 1", "address": "192.0.2.7", "status": 200}
-    return journal.record(ADA, **{**usual, **fields})
+    return journal.record(Access(ADA, **{**usual, **fields}))
 
 
 class Slow:
@@ -99,6 +99,15 @@ def test_many_threads_share_few_transactions(log: EventLog, clock: Clock) -> Non
     assert slow.sizes == [1, 49]
     details = {one.position: one.event.detail for one in log.follow() if isinstance(one.event, AccessRecorded)}
     assert [details[position] for position in positions] == [str(number) for number in range(50)]
+
+
+def test_some_together_are_recorded_all_or_none(journal: AccessJournal, log: EventLog) -> None:
+    """Their positions come in their order, behind each other; when the log takes none, none is there."""
+    some = [Access(ADA, "sql", "/v1/sql", str(number), "192.0.2.7", 200) for number in range(5)]
+    positions = journal.record_all(some)
+    assert positions == list(range(positions[0], positions[0] + 5))
+    details = [one.event.detail for one in log.follow() if isinstance(one.event, AccessRecorded)]
+    assert details == ["0", "1", "2", "3", "4"]
 
 
 def test_nothing_acknowledged_is_lost_or_doubled(journal: AccessJournal, log: EventLog) -> None:

@@ -183,7 +183,7 @@ def test_no_record_no_answer(server: ApiServer, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object, **__: object) -> int:
         raise Unavailable("no", code="access-unrecorded")
 
-    monkeypatch.setattr(type(server.services.journal), "record", full)
+    monkeypatch.setattr(type(server.services.journal), "_save_events", full)
     for path in ("/v1/machines", "/v1/machines/00000000-0000-4000-8000-000000000001"):
         server.problem(503, "access-unrecorded", "GET", path)
 

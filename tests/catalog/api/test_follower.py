@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from catalog.access.identity import local_caller
-from catalog.access.journal import AccessJournal
+from catalog.access.journal import Access, AccessJournal
 from catalog.api.follower import LAZY_POLLS, Follower
 from catalog.log import EventLog
 from catalog.runtime import utc_now
@@ -38,7 +38,7 @@ class Steps:
 def recorded(log: EventLog) -> None:
     """A call is recorded."""
     with AccessJournal(log, UUID(int=1), PROCESS, utc_now) as journal:
-        journal.record(local_caller(), operation="x", target="/", detail="", address="", status=200)
+        journal.record(Access(local_caller(), "x", "/", "", "", 200))
 
 
 def test_records_of_calls_wait(tmp_path: Path) -> None:

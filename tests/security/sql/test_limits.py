@@ -122,6 +122,15 @@ def test_only_so_many_at_once(door: SqlDoor, whole: Entrance) -> None:
         answer.close()
 
 
+def test_time_that_is_over_before_a_worker_is_ready_is_told_as_time(door: SqlDoor, whole: Entrance) -> None:
+    """Wherever a question is when its time ends, that is what its caller hears."""
+    for _ in range(10):
+        with pytest.raises(Limit) as caught:
+            b"".join(door.ask(SqlQuestion("SELECT 1", seconds=1e-6), whole))
+        assert caught.value.code == "sql-time"
+    assert b"1" in b"".join(door.ask(SqlQuestion("SELECT 1"), whole))
+
+
 @pytest.mark.parametrize(
     "change", [{"seconds": 1e9}, {"seconds": 0}, {"memory_bytes": 1 << 50}, {"row_limit": 0}, {"byte_limit": -1}]
 )
