@@ -35,13 +35,15 @@ def run() -> list[Figure]:
     few, many = _measured(FEW), _measured(MANY)
     grown = (many["peak_kib"] - few["peak_kib"]) * KIB
     return [
-        figure("1,000,000 changed areas of vSphere, paged: our CPU time an area", many["cpu_seconds"] / MANY * 1e6, "us"),
+        figure(
+            "1,000,000 changed areas of vSphere, paged: our CPU time an area", many["cpu_seconds"] / MANY * 1e6, "us"
+        ),
         figure("the same, wall, with the simulator's rendering", many["seconds"], "s"),
         figure("peak RSS of the process that asked for 1,000,000 areas", many["peak_kib"] / KIB, "MiB", "<= 400"),
         figure("growth of its peak an area, from 100,000 to 1,000,000 areas", grown / (MANY - FEW), "bytes"),
-        figure("CPU", few["cpu_seconds"] / FEW*1e6, "us"),
-        figure("at rest", few["at_rest_kib"] /KIB, "MiB"),
-        figure("few", few["peak_kib"] /KIB, "MiB"),
+        figure("CPU", few["cpu_seconds"] / FEW * 1e6, "us"),
+        figure("at rest", few["at_rest_kib"] / KIB, "MiB"),
+        figure("few", few["peak_kib"] / KIB, "MiB"),
     ]
 
 
