@@ -42,7 +42,7 @@ from adapters.vmware.tracking import Tracking, ensure_tracking
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.choose import choose_transport
 from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
-from adapters.vmware.transport.limits import connections_to
+from adapters.vmware.transport.limits import connections_of
 
 RESERVE_BYTES = 256 << 20
 MOST_FILES = 30
@@ -212,7 +212,7 @@ class Freezing:
         facts = disk_facts(session, store, disk, flat=flat is not None, encrypted=encrypted)
         state, choice = self._way(facts, state)
         access = self._access(frozen, disk, flat, store.datacenter_path)
-        connections_to(access.place, access.port).limit(session.settings.connections_per_host)
+        connections_of(session.settings, self._machine.host)
         readers = SharedReader(
             lambda: self._tools.open_reader(choice, access),
             lambda: allocated_areas(session, machine, frozen.moref, disk),

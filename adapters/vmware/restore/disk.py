@@ -43,9 +43,9 @@ class DiskWriter:
         self._stop_tracking(vm)
         store = self._stores.get(disk.datastore or "")
         datastore, _ = split_file(disk.file)
+        place = (self._machine.host, datastore, flat or "", store.datacenter_path)
         try:
-            pieces = content_of(image, written)
-            put_file(self._session, datastore, flat or "", store.datacenter_path, disk.fact.size_bytes, pieces)
+            put_file(self._session, *place, disk.fact.size_bytes, content_of(image, written))
         except AdapterError as error:
             error.hint = f"{disk.fact.label} is overwritten in part: restore it again before the machine is started."
             raise

@@ -96,6 +96,7 @@ class MachineMaker:
         size = padded(image.size_bytes)
         put_file(
             self._session,
+            target.host._moId,
             target.datastore,
             f"{stem}-flat.vmdk",
             target.datacenter_path,
@@ -106,7 +107,8 @@ class MachineMaker:
 
     def _put(self, target: Target, path: str, content: bytes) -> None:
         pieces = [memoryview(content)]
-        put_file(self._session, target.datastore, path, target.datacenter_path, len(content), pieces)
+        host = target.host._moId
+        put_file(self._session, host, target.datastore, path, target.datacenter_path, len(content), pieces)
 
     def _attach(self, moref: str, recipe: Recipe, files: Mapping[str, str]) -> list[str]:
         """Give the machine its disks and cards; return what could not be as it was."""

@@ -1,4 +1,4 @@
-"""How many connections this process keeps open to one host. Imports `adapters.errors` only.
+"""How many connections this process keeps open to one host. Imports `adapters.errors` and the settings.
 
 A server counts connections, not readers (vCenter's NFC service takes 52, an ESXi host fewer). Connections that wait for
 their next request count; one of them is closed when another reader needs its place, and its place is free once the
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from ssl import SSLContext, SSLSocket
 from threading import Condition, Lock
 
 from adapters.errors import SourceLimit
+from adapters.vmware.settings import VmwareSettings
 
 DEFAULT_CAP = 8
 TURN_SECONDS = 600.0
@@ -88,6 +90,15 @@ class HostConnections:
             self._open -= 1
             self._free.notify()
 
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place for the length of the block, for a connection that is closed within it."""
+        self.take(None, DISK_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self.leave()
+
     def join(self, trust: SSLContext) -> None:
         """Count a reader in."""
         with self._free:
@@ -131,3 +142,15 @@ def connections_to(host: str, port: int) -> HostConnections:
     """Return this process's connections to a host: the same object for every reader and thread."""
     with _looking:
         return _hosts.setdefault((host.lower(), port), HostConnections(host))
+
+
+def host_place(server: str, host_moref: str | None) -> str:
+    """Whose connections are counted: the ESXi host's, behind a vCenter, too."""
+    return f"{server}/{host_moref}" if host_moref is not None else server
+
+
+def connections_of(settings: VmwareSettings, host_moref: str | None) -> HostConnections:
+    """The connections to an ESXi host, with the limit that the settings of its server say."""
+    found = connections_to(host_place(settings.host, host_moref), settings.port)
+    found.limit(settings.connections_per_host)
+    return found
