@@ -11,7 +11,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceUnavailable, tell_remains
 from adapters.port import DiskImage, MachineRestore, RestoredMachine
 from adapters.vmware.inventory import look_at
 from adapters.vmware.places import Stores, split_file
@@ -172,9 +172,9 @@ class MachineMaker:
             try:
                 self._run(step)
             except AdapterError as failed:
-                if failed.code not in ("file-missing", "object-missing") and isinstance(error, AdapterError):
+                if failed.code not in ("file-missing", "object-missing"):
                     place = f"[{target.datastore}] {folder}"
-                    error.hint = f"Remove what remains of {self._request.name} in {place} by hand: {failed}."
+                    tell_remains(error, f"Remove what remains of {self._request.name} in {place} by hand: {failed}.")
 
 
 class _Slots:
