@@ -2,6 +2,7 @@
 
 The vSphere simulator, in a process of its own, tells of areas that are not there (see `Faults.areas`) in pages of
 2,000 as ESXi does; pyvmomi parses real SOAP answers. Our side runs in a process of its own for each number of areas.
+An area is kept in 16 bytes; while the list grows, the old copy of it may be there beside the new one.
 """
 
 from __future__ import annotations
@@ -34,16 +35,13 @@ def run() -> list[Figure]:
     """Measure both numbers of areas."""
     few, many = _measured(FEW), _measured(MANY)
     grown = (many["peak_kib"] - few["peak_kib"]) * KIB
+    work = many["cpu_seconds"] / MANY * 1e6
     return [
-        figure(
-            "1,000,000 changed areas of vSphere, paged: our CPU time an area", many["cpu_seconds"] / MANY * 1e6, "us"
-        ),
-        figure("the same, wall, with the simulator's rendering", many["seconds"], "s"),
-        figure("peak RSS of the process that asked for 1,000,000 areas", many["peak_kib"] / KIB, "MiB", "<= 400"),
-        figure("growth of its peak an area, from 100,000 to 1,000,000 areas", grown / (MANY - FEW), "bytes"),
-        figure("CPU", few["cpu_seconds"] / FEW * 1e6, "us"),
-        figure("at rest", few["at_rest_kib"] / KIB, "MiB"),
-        figure("few", few["peak_kib"] / KIB, "MiB"),
+        figure("1,000,000 changed areas of vSphere, in pages of 2,000: our CPU time an area", work, "us"),
+        figure("the same an area, of 100,000 areas", few["cpu_seconds"] / FEW * 1e6, "us"),
+        figure("the same: wall, most of it the simulator's rendering", many["seconds"], "s"),
+        figure("the same: peak RSS of the process that asked", many["peak_kib"] / KIB, "MiB", "<= 400"),
+        figure("the same: peak RSS an area, from 100,000 to 1,000,000 areas", grown / (MANY - FEW), "bytes", "<= 32"),
     ]
 
 
