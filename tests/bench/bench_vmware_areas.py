@@ -49,8 +49,8 @@ def _measured(areas: int) -> Answer:
     with tempfile.TemporaryDirectory(prefix="hf-") as folder:
         machines = [MachineSpec("large", disks=(DiskSpec(TIB),))]
         with vsphere_apart(Path(folder), machines, partial(_prepare, areas)) as vsphere:
-            bases = _asked(vsphere, None)["bases"]
-            answer = _asked(vsphere, bases)
+            bases = _asked(vsphere.address, None)["bases"]
+            answer = _asked(vsphere.address, bases)
     if answer["areas"] != areas:
         raise AssertionError(f"{answer['areas']} areas were found, {areas} were told")
     return answer

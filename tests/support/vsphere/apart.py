@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,8 +26,21 @@ class Apart:
     ca_file: Path
 
 
+class Running:
+    """The process: `address` says where it is."""
+
+    def __init__(self, ours: Connection) -> None:
+        self.address: Apart = ours.recv()
+        self._ours = ours
+
+    def busy_seconds(self) -> float:
+        """How long it has been at work for its clients."""
+        self._ours.send("busy")
+        return float(self._ours.recv())
+
+
 @contextmanager
-def vsphere_apart(directory: Path, machines: Sequence[MachineSpec], prepare: Prepare) -> Iterator[Apart]:
+def vsphere_apart(directory: Path, machines: Sequence[MachineSpec], prepare: Prepare) -> Iterator[Running]:
     """Run it for the length of the block, after `prepare` (a function of a module) did what guests do."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -35,7 +48,7 @@ def vsphere_apart(directory: Path, machines: Sequence[MachineSpec], prepare: Pre
     process.start()
     theirs.close()
     try:
-        yield ours.recv()
+        yield Running(ours)
     finally:
         ours.close()  # the process ends with its end of the pipe
         process.join()
@@ -45,7 +58,6 @@ def _serve(whoever: Connection, directory: Path, machines: Sequence[MachineSpec]
     with VsphereSimulator(directory, machines) as simulator:
         prepare(simulator)
         whoever.send(Apart(simulator.host, simulator.port, simulator.user, simulator.password, simulator.ca_file))
-        try:
-            whoever.recv()
-        except EOFError:
-            return
+        with suppress(EOFError):
+            while whoever.recv():
+                whoever.send(simulator.busy_seconds)
