@@ -73,3 +73,10 @@ class SourceLimit(AdapterError):
     """The source ran out of something, or answered more than we accept."""
 
     kind = "limit"
+
+
+def tell_remains(error: BaseException, what: str) -> None:
+    """Add to a failure, whoever's it is, what remains at the source: as a note, and as the hint of an error of ours."""
+    error.add_note(what)
+    if isinstance(error, AdapterError):
+        error.hint = what

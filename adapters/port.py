@@ -197,6 +197,8 @@ class Snapshot(Protocol):
 class Source(Protocol):
     """A hypervisor, or a folder of images: where machines come from.
 
+    Several threads may call it at once, each for another machine (`close` when they are done). Work on one machine is
+    one thread's at a time; a second snapshot of it may be refused with SourceConflict.
     `consistency` is the best that its snapshots can have, and so what a backup asks for.
     """
 
@@ -257,10 +259,17 @@ class RestoredMachine:
 
 
 class RestoringSource(Source, Protocol):
-    """A source that can take machines back. `written` is told how many bytes went since it was called last."""
+    """A source that can take machines back. `written` is told how many bytes went since it was called last.
+
+    What fails on the way may be the image's or the caller's own: whatever it is, what was made is removed, or named in
+    a note of the exception (`add_note`), and in the hint of an AdapterError.
+    """
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
-        """Make a new machine, powered off. On failure what was made of it is removed, or named in the error."""
+        """Make a new machine, powered off."""
+
+    def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
+        """Raise what `restore_disk` would before it has any effect: SourceConflict while the machine runs."""
 
     def restore_disk(
         self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]

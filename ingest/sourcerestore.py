@@ -2,6 +2,7 @@
 
 Imports `adapters.port` and `catalog`. What is about to happen is recorded before it does; a disk that is about to be
 overwritten loses its base in the same transaction, so that no later incremental builds on tracking that missed it.
+A source that refuses is asked before: its refusal costs no base.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class SourceRestore:
             raise AssertionError("a machine that was just found is recorded")
         with machine_lock(self._services, state, "worked on"):
             there = self._disk_at(fact, disk)
+            source.require_overwritable(fact, there.key)
             self._overwriting = True
             self._started(fact.name, "in-place", overwritten=disk.disk_id)
             with self._failing():
@@ -221,28 +223,32 @@ class SourceRestore:
         try:
             yield
         except (HoldfastError, AdapterError) as error:
-            error.hint = error.hint or self._in_part()
-            self._failed(error.kind, error.code, str(error))
+            remains = self._remains(error)
+            error.hint = _told(error.hint, *(note for note in remains if note not in error.hint))
+            self._failed(error.kind, error.code, str(error), *remains)
             raise
         except OSError as error:
+            remains = self._remains(error)
             failure = storage_error(error, f"the restore to {self._source} could not go on")
-            self._failed(failure.kind, failure.code, str(failure))
+            failure.hint = _told(failure.hint, *remains)
+            self._failed(failure.kind, failure.code, str(failure), *remains)
             raise failure from error
-        except (KeyboardInterrupt, Interrupted):
-            self._failed("interrupted", "signal", "it was asked to stop")
+        except (KeyboardInterrupt, Interrupted) as stopped:
+            self._failed("interrupted", "signal", "it was asked to stop", *self._remains(stopped))
             raise
 
-    def _failed(self, kind: str, code: str, why: str) -> None:
+    def _failed(self, kind: str, code: str, *why: str) -> None:
         """Record the failure; a log that cannot take that must not hide it."""
-        told = "; ".join(part for part in (why, self._in_part()) if part)
         with suppress(HoldfastError):
-            self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=told)
+            self._task.append(SourceRestoreFailed, **self._about, kind=kind, code=code, why=_told(*why))
 
-    def _in_part(self) -> str:
-        """What is to be known of a disk that was overwritten, but not to its end."""
+    def _remains(self, error: BaseException) -> tuple[str, ...]:
+        """What is to be known of what was made or overwritten, but not to its end."""
+        if notes := tuple(getattr(error, "__notes__", ())):  # the source's own
+            return notes
         if not (self._overwriting and self._written):
-            return ""
-        return f"{self._disks[0].label} is overwritten in part: restore it again before the machine is started"
+            return ()
+        return (f"{self._disks[0].label} is overwritten in part: restore it again before the machine is started",)
 
     def _completed(self, made: RestoredMachine) -> SourceRestoreReport:
         self._task.append(
@@ -257,6 +263,10 @@ class SourceRestore:
         return SourceRestoreReport(
             self._source, made.name, made.key, labels, self._written, made.notes, self._chosen.cause
         )
+
+
+def _told(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _disk_keys(log: EventLog, machine_id: UUID) -> dict[UUID, str]:

@@ -23,7 +23,10 @@ _GRANULARITY_BYTES = 512
 
 
 class ImageSource:
-    """Machines are the images in the folder `path` (see `folder.py`); `runtime_dir` keeps track of our children."""
+    """Machines are the images in the folder `path` (see `folder.py`); `runtime_dir` keeps track of our children.
+
+    Nothing changes between two calls, so that threads may work on several machines at once.
+    """
 
     kind = "image"
     consistency: Consistency = "crash"

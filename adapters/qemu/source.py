@@ -31,7 +31,8 @@ class QemuSource:
 
     `scratch_dir` takes what the guest overwrites during a backup: QEMU must be able to write there, too.
     A snapshot gives way when less than `scratch_reserve_bytes` are free in it. QEMU serves one QMP client at a
-    time: a snapshot holds the connection until its release, which keeps a second backup out; all else lets it go.
+    time: a snapshot holds the connection until its release, which keeps a second backup out; all else lets it go. With
+    one machine there is nothing for several threads to do at once: for one thread at a time.
     """
 
     kind = "qemu"

@@ -22,6 +22,7 @@ from adapters.vmware.inventory import Machine
 from adapters.vmware.places import split_file
 from adapters.vmware.session import Session
 from adapters.vmware.transport.folder import folder_target
+from adapters.vmware.transport.limits import connections_of, hang_up
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
@@ -41,7 +42,7 @@ def configuration_files(
     """Collect the files. One that cannot be read is named in `config.json` with the reason."""
     files: list[ConfigurationFile] = []
     told: list[dict[str, object]] = []
-    for name, content, why in _small_files(session, layout, datacenter_path):
+    for name, content, why in _small_files(session, machine, layout, datacenter_path):
         told.append({"name": name, "stored": content is not None, "why": why})
         if content is not None:
             files.append(ConfigurationFile(name, content))
@@ -90,7 +91,9 @@ def _cleaned(value: Any, withheld: list[str]) -> Any:
     return {key: item for key, item in kept if item is not None and item not in ([], {})}
 
 
-def _small_files(session: Session, layout: Any, datacenter_path: str) -> Iterator[tuple[str, bytes | None, str]]:
+def _small_files(
+    session: Session, machine: Machine, layout: Any, datacenter_path: str
+) -> Iterator[tuple[str, bytes | None, str]]:
     names: set[str] = set()
     for file in sorted(getattr(layout, "file", None) or (), key=lambda file: str(file.name)):
         if file.type not in KEPT_TYPES:
@@ -101,7 +104,8 @@ def _small_files(session: Session, layout: Any, datacenter_path: str) -> Iterato
             continue
         names.add(name)
         try:
-            content = read_file(session, datastore, path, datacenter_path)
+            with connections_of(session.settings, machine.host).one():
+                content = read_file(session, datastore, path, datacenter_path)
         except AdapterError as error:
             yield name, None, str(error)
         else:
@@ -123,7 +127,7 @@ def read_file(session: Session, datastore: str, path: str, datacenter_path: str)
             content = response.read(MOST_FILE_BYTES + 1)
         return _accepted(name, response.status, content)
     finally:
-        connection.close()
+        hang_up(connection)
 
 
 def _accepted(name: str, status: int, content: bytes) -> bytes:

@@ -45,7 +45,7 @@ from adapters.vmware.transport.array.flow import ServerFree
 from adapters.vmware.transport.array.port import Presented
 from adapters.vmware.transport.choose import choose_transport
 from adapters.vmware.transport.facts import DiskFacts, ProxyFacts
-from adapters.vmware.transport.limits import connections_to
+from adapters.vmware.transport.limits import connections_of
 
 RESERVE_BYTES = 256 << 20
 MOST_FILES = 30
@@ -247,7 +247,7 @@ class Freezing:
         if choice.kind == "array_snapshot" and volume is not None:
             readers = self._of_clone(frozen, disk, choice, access, volume)
         else:
-            connections_to(access.place, access.port).limit(session.settings.connections_per_host)
+            connections_of(session.settings, self._machine.host)
             readers = SharedReader(
                 lambda: self._tools.open_reader(choice, access, None),
                 lambda: allocated_areas(session, machine, frozen.moref, disk),

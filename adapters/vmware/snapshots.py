@@ -21,6 +21,11 @@ from adapters.vmware.properties import read_object, read_objects
 from adapters.vmware.session import Session, UnansweredCall
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
 
+_CREATING = ("createSnapshot",)
+_REMOVING = ("removeSnapshot", "Snapshot.remove")
+_CONSOLIDATING = ("consolidateDisks",)
+"""How the descriptions of tasks end; a removal is called by the machine's method or by the snapshot's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -86,7 +91,7 @@ class SnapshotKeeper:
             self._waiter.wait(task, what, seconds=self._patience.remove_seconds)
         except UnansweredCall as unanswered:
             problem = unanswered.error
-            self._settle(machine, "removeSnapshot")
+            self._settle(machine, _REMOVING)
         except TaskFailed as failed:
             problem = failed.error
         except SourceNotFound as gone:
@@ -121,7 +126,7 @@ class SnapshotKeeper:
             task = self._session.effect(what, vm.ConsolidateVMDisks_Task)
             self._waiter.wait(task, what, seconds=self._patience.remove_seconds)
         except UnansweredCall as unanswered:
-            self._settle(machine, "consolidateDisks")
+            self._settle(machine, _CONSOLIDATING)
             return str(unanswered.error)
         except TaskFailed as failed:
             return str(failed.error)
@@ -132,7 +137,7 @@ class SnapshotKeeper:
         for look in range(self._patience.looks):
             if look:
                 self.pause()
-            self._settle(machine, "createSnapshot")
+            self._settle(machine, _CREATING)
             if (found := self.find(machine, label)) is not None:
                 return found.moref
         raise unanswered.error
@@ -142,7 +147,7 @@ class SnapshotKeeper:
         nodes = look_at(self._session, machine.moref).snapshots
         return next((node for node in nodes if carries(node, label)), None)
 
-    def _settle(self, machine: Machine, work: str) -> None:
+    def _settle(self, machine: Machine, work: tuple[str, ...]) -> None:
         """Wait for the machine's tasks of this kind that have not ended."""
         vm = self._session.bound(vim.VirtualMachine, machine.moref)
         recent: list[Any] = read_object(self._session, vm, ["recentTask"]).get("recentTask") or []

@@ -127,6 +127,12 @@ class VmwareSource:
         """Make a new machine of its stored configuration, powered off, its network cards unconnected."""
         return MachineMaker(self._session, self._tools.waiter, self._tools.stores, request).make(written)
 
+    def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
+        """Raise SourceConflict while the machine runs, has snapshots or is backed up, SourceInvalid for other disks."""
+        found = self._find(machine)
+        require_idle(self._session.server, found.key, found.name)
+        DiskWriter(self._session, self._tools.waiter, self._tools.stores, found).require_writable(disk_key)
+
     def restore_disk(
         self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
     ) -> None:

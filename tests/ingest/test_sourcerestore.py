@@ -111,18 +111,37 @@ def test_no_incremental_builds_on_tracking_that_missed_the_restore(lab: Lab, web
 
 
 def test_a_running_machine_is_left_alone(lab: Lab, web: SimulatedMachine, point: str) -> None:
-    """The source refuses, nothing is written, and the failure is recorded with its code."""
+    """The source refuses, nothing is written or recorded, and the next backup is as incremental as ever."""
     web.disks["disk-0"].write(CHUNK, b"newer")
     before = bytes(web.disks["disk-0"].content)
     problem = lab.fails(8, "restore", point, *TO_DC1, "--in-place", "--disk", "disk-0")
     assert problem["code"] == "machine-running"
     assert bytes(web.disks["disk-0"].content) == before
+    assert lab.of_type(SourceRestoreStarted) == []
+    assert lab.of_type(ev.DiskOverwritten) == []
+    record = lab.backup_one(target="dc1")
+    assert record["disks"][0]["cause"] == "tracked"
+    assert lab.restored(record["restore_point"], "--disk", "disk-0") == before
+
+
+def test_a_machine_that_is_started_meanwhile_is_left_alone(
+    lab: Lab, web: SimulatedMachine, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started after it was asked about: the intent stands, the failure is recorded, the next backup is a full."""
+    from tests.support.memory_source_simulator import MemorySource
+
+    asked = MemorySource.require_overwritable
+
+    def start(source: MemorySource, *about: object) -> None:
+        web.running = bool(lab.of_type(SourceRestoreStarted))
+        asked(source, *about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemorySource, "require_overwritable", start)
+    problem = lab.fails(8, "restore", point, *TO_DC1, "--in-place", "--disk", "disk-0")
+    assert problem["code"] == "machine-running"
     (failed,) = lab.of_type(SourceRestoreFailed)
     assert (failed.kind, failed.code) == ("conflict", "machine-running")
-    # The intent was recorded before it was known that nothing would happen: the next backup is on the safe side.
-    record = lab.backup_one(target="dc1")
-    assert record["disks"][0]["cause"] == "no-base-token"
-    assert lab.restored(record["restore_point"], "--disk", "disk-0") == before
+    assert lab.backup_one(target="dc1")["disks"][0]["cause"] == "no-base-token"
 
 
 def test_a_machine_in_work_is_not_overwritten(lab: Lab, web: SimulatedMachine, point: str) -> None:
@@ -219,6 +238,30 @@ def test_an_interrupt_leaves_no_half_machine(lab: Lab, hypervisor: Hypervisor, p
     assert list(hypervisor.machines) == ["key-web"]
     (failed,) = lab.of_type(SourceRestoreFailed)
     assert (failed.kind, failed.code) == ("interrupted", "signal")
+
+
+def test_what_remains_at_the_source_is_told(
+    lab: Lab, hypervisor: Hypervisor, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that the source could not remove again is named, though the failure was not the source's own."""
+    from tests.support.memory_source_simulator import MemorySource
+
+    inner = MemorySource.restore_machine
+
+    def leave(*arguments: object) -> object:
+        try:
+            return inner(*arguments)  # type: ignore[arg-type]
+        except BaseException as error:
+            error.add_note("Remove web again by hand.")
+            raise
+
+    monkeypatch.setattr(MemorySource, "restore_machine", leave)
+    flip(lab.packs()[0], lab.packs()[0].stat().st_size // 2)
+    assert "Remove web again by hand." in lab.fails(4, "restore", point, *TO_DC1)["hint"]
+    with lab.services() as services, pytest.raises(Interrupted):
+        restore_to_source(services, SourceRestoreRequest(point, "dc1"), progress=Silent(), stop=lambda: True)
+    assert all("Remove web again by hand." in failed.why for failed in lab.of_type(SourceRestoreFailed))
+    assert len(lab.of_type(SourceRestoreFailed)) == 2
 
 
 def test_a_source_that_fails_is_recorded(

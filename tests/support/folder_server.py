@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +24,8 @@ PIECE = 4096
 class FolderServer(ThreadingHTTPServer):
     """Serves `files` (request target to content). Each entry of `faults` spoils one request, in order.
 
-    `silent` waits until the end of the test, `trickle` sends a byte at a time; the others say what they do.
+    `silent` waits until the end of the test, `trickle` sends a byte at a time; the others say what they do. `accepted`
+    counts all connections, `most` is how many were open at once.
     """
 
     daemon_threads = True
@@ -40,6 +41,9 @@ class FolderServer(ThreadingHTTPServer):
         self.cookie = "the-session"
         self.requests: list[tuple[str, str | None]] = []
         self.accepted = 0
+        self.most = 0
+        self._open = 0
+        self._counting = Lock()
         self.over = Event()
         self._thread = Thread(target=self.serve_forever, args=(0.02,))
 
@@ -71,8 +75,17 @@ class FolderServer(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Count the connection; TLS begins in its own thread."""
         sock, address = super().get_request()
-        self.accepted += 1
+        with self._counting:
+            self.accepted += 1
+            self._open += 1
+            self.most = max(self.most, self._open)
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Count the connection no more, then close it."""
+        with self._counting:
+            self._open -= 1
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that go away are part of the tests."""
@@ -80,6 +93,7 @@ class FolderServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FolderServer
 
     def log_message(self, *_: Any) -> None:

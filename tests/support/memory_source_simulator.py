@@ -149,12 +149,15 @@ class MemorySource:
             raise
         return RestoredMachine(key, machine.name, ("its network was left out",))
 
+    def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
+        if self._hypervisor.machine(machine.key).running:
+            raise SourceConflict(f"{machine.name} is running", code="machine-running", hint="power it off first")
+
     def restore_disk(
         self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
     ) -> None:
+        self.require_overwritable(machine, disk_key)
         found = self._hypervisor.machine(machine.key)
-        if found.running:
-            raise SourceConflict(f"{found.name} is running", code="machine-running", hint="power it off first")
         _fill(found.disks[disk_key].content, image, written)
 
     def close(self) -> None:

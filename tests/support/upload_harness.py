@@ -149,7 +149,7 @@ class UploadHarness:
     def _put(self, name: str, content: bytes) -> None:
         datastore, path = split_file(name)
         datacenter = self._stores.get(self._disk.datastore).datacenter_path
-        put_file(self._session, datastore, path, datacenter, len(content), [memoryview(content)])
+        put_file(self._session, None, datastore, path, datacenter, len(content), [memoryview(content)])
 
     def _reconfigure(self, change: _Spec) -> None:
         self._run(lambda: self._machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change])))

@@ -7,11 +7,10 @@ that is set up anew later has another uuid, and the next backup reads the disk i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound, tell_remains
 from adapters.port import DiskImage
 from adapters.vmware.disks import Disk
 from adapters.vmware.inventory import Machine, look_at, require_reachable
@@ -32,22 +31,43 @@ class DiskWriter:
         self._waiter = waiter
         self._stores = stores
         self._machine = machine
+        self._vm = session.bound(vim.VirtualMachine, machine.moref)
+
+    def require_writable(self, disk_key: str) -> tuple[Disk, str]:
+        """Return the disk and the path of its flat file. Raises SourceConflict while it is in use or has snapshots."""
+        require_reachable(self._machine)
+        disk = self._disk(disk_key)
+        flat = flat_path(disk, read_object(self._session, self._vm, ["layoutEx"]).get("layoutEx"))
+        what = _refused(disk, self._machine)
+        if self._machine.power != "poweredOff":
+            raise SourceConflict(what, code="machine-running", why="the machine is not off", hint="Power it off.")
+        if self._machine.snapshots or len(disk.chain) != 1:
+            raise SourceConflict(what, code="machine-has-snapshots", hint="Remove its snapshots, or restore it anew.")
+        if flat is None or self._machine.encrypted or disk.key_id is not None:
+            why = "it is encrypted" if flat is not None else f"it is a {disk.backing} disk, and not one flat file"
+            raise SourceInvalid(what, code="disk-not-flat", why=why, hint="Restore the machine as a new one.")
+        return disk, flat
 
     def write(self, disk_key: str, image: DiskImage, written: Callable[[int], None]) -> None:
         """Overwrite the disk. Raises SourceConflict while it is in use, has snapshots, or is of another size."""
-        require_reachable(self._machine)
-        disk = self._disk(disk_key)
-        vm = self._session.bound(vim.VirtualMachine, self._machine.moref)
-        flat = flat_path(disk, read_object(self._session, vm, ["layoutEx"]).get("layoutEx"))
-        self._require_writable(disk, flat, image)
-        self._stop_tracking(vm)
+        disk, flat = self.require_writable(disk_key)
+        if padded(image.size_bytes) != disk.fact.size_bytes:
+            raise SourceConflict(
+                _refused(disk, self._machine),
+                code="disk-resized",
+                why=f"it has {disk.fact.size_bytes} bytes, the restore point {image.size_bytes}",
+                hint="Restore the machine as a new one.",
+            )
+        self._stop_tracking()
         store = self._stores.get(disk.datastore or "")
         datastore, _ = split_file(disk.file)
+        place = (self._machine.host, datastore, flat, store.datacenter_path)
         try:
-            pieces = content_of(image, written)
-            put_file(self._session, datastore, flat or "", store.datacenter_path, disk.fact.size_bytes, pieces)
-        except AdapterError as error:
-            error.hint = f"{disk.fact.label} is overwritten in part: restore it again before the machine is started."
+            put_file(self._session, *place, disk.fact.size_bytes, content_of(image, written))
+        except BaseException as error:
+            tell_remains(
+                error, f"{disk.fact.label} is overwritten in part: restore it again before the machine is started."
+            )
             raise
 
     def _disk(self, key: str) -> Disk:
@@ -56,34 +76,23 @@ class DiskWriter:
                 return disk
         raise SourceNotFound(f"{self._machine.name} has no disk {key}", code="disk-missing")
 
-    def _require_writable(self, disk: Disk, flat: str | None, image: DiskImage) -> None:
-        what = f"{disk.fact.label} of {self._machine.name} cannot be overwritten"
-        if self._machine.power != "poweredOff":
-            raise SourceConflict(what, code="machine-running", why="the machine is not off", hint="Power it off.")
-        if self._machine.snapshots or len(disk.chain) != 1:
-            raise SourceConflict(what, code="machine-has-snapshots", hint="Remove its snapshots, or restore it anew.")
-        if flat is None or self._machine.encrypted or disk.key_id is not None:
-            why = "it is encrypted" if flat is not None else f"it is a {disk.backing} disk, and not one flat file"
-            raise SourceInvalid(what, code="disk-not-flat", why=why, hint="Restore the machine as a new one.")
-        if padded(image.size_bytes) != disk.fact.size_bytes:
-            raise SourceConflict(
-                what,
-                code="disk-resized",
-                why=f"it has {disk.fact.size_bytes} bytes, the restore point {image.size_bytes}",
-                hint="Restore the machine as a new one.",
-            )
-
-    def _stop_tracking(self, vm: Any) -> None:
+    def _stop_tracking(self) -> None:
         if not self._machine.tracking_enabled:
             return
         what = f"Changed block tracking of {self._machine.name} was not switched off"
         spec = vim.vm.ConfigSpec(changeTrackingEnabled=False)
         lost: AdapterError | None = None
         try:
-            self._waiter.wait(self._session.effect(what, lambda: vm.ReconfigVM_Task(spec)), what, seconds=_SECONDS)
+            self._waiter.wait(
+                self._session.effect(what, lambda: self._vm.ReconfigVM_Task(spec)), what, seconds=_SECONDS
+            )
         except TaskFailed as failed:
             raise failed.error from None
         except UnansweredCall as unanswered:
             lost = unanswered.error
         if look_at(self._session, self._machine.moref).tracking_enabled:
             raise lost or SourceConflict(what, code="tracking-still-on", why="the server says that it is on")
+
+
+def _refused(disk: Disk, machine: Machine) -> str:
+    return f"{disk.fact.label} of {machine.name} cannot be overwritten"

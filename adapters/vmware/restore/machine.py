@@ -11,7 +11,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceUnavailable, tell_remains
 from adapters.port import DiskImage, MachineRestore, RestoredMachine
 from adapters.vmware.inventory import look_at
 from adapters.vmware.places import Stores, split_file
@@ -96,6 +96,7 @@ class MachineMaker:
         size = padded(image.size_bytes)
         put_file(
             self._session,
+            target.host._moId,
             target.datastore,
             f"{stem}-flat.vmdk",
             target.datacenter_path,
@@ -106,7 +107,8 @@ class MachineMaker:
 
     def _put(self, target: Target, path: str, content: bytes) -> None:
         pieces = [memoryview(content)]
-        put_file(self._session, target.datastore, path, target.datacenter_path, len(content), pieces)
+        host = target.host._moId
+        put_file(self._session, host, target.datastore, path, target.datacenter_path, len(content), pieces)
 
     def _attach(self, moref: str, recipe: Recipe, files: Mapping[str, str]) -> list[str]:
         """Give the machine its disks and cards; return what could not be as it was."""
@@ -170,9 +172,9 @@ class MachineMaker:
             try:
                 self._run(step)
             except AdapterError as failed:
-                if failed.code not in ("file-missing", "object-missing") and isinstance(error, AdapterError):
+                if failed.code not in ("file-missing", "object-missing"):
                     place = f"[{target.datastore}] {folder}"
-                    error.hint = f"Remove what remains of {self._request.name} in {place} by hand: {failed}."
+                    tell_remains(error, f"Remove what remains of {self._request.name} in {place} by hand: {failed}.")
 
 
 class _Slots:

@@ -14,6 +14,7 @@ from adapters.port import DiskImage
 from adapters.vmware.faults import translated
 from adapters.vmware.session import Session
 from adapters.vmware.transport.folder import folder_target
+from adapters.vmware.transport.limits import connections_of, hang_up
 
 _PIECE_BYTES = 1 << 20
 SECTOR = 512
@@ -52,9 +53,25 @@ def padded(size_bytes: int) -> int:
 
 
 def put_file(
+    session: Session,
+    host: str | None,
+    datastore: str,
+    path: str,
+    datacenter_path: str,
+    size_bytes: int,
+    pieces: Iterable[memoryview],
+) -> None:
+    """Write a file of exactly `size_bytes`, over one that is there. Raises SourceUnavailable when it was not sent.
+
+    `host` is the reference of the ESXi host whose connections it counts for.
+    """
+    with connections_of(session.settings, host).one():
+        _put(session, datastore, path, datacenter_path, size_bytes, pieces)
+
+
+def _put(
     session: Session, datastore: str, path: str, datacenter_path: str, size_bytes: int, pieces: Iterable[memoryview]
 ) -> None:
-    """Write a file of exactly `size_bytes`, over one that is there. Raises SourceUnavailable when it was not sent."""
     session.touch()
     name, settings = f"[{datastore}] {path}", session.settings
     connection = http.client.HTTPSConnection(
@@ -73,7 +90,7 @@ def put_file(
             response.read(_PIECE_BYTES)
             status = response.status
     finally:
-        connection.close()
+        hang_up(connection)
     _require_accepted(name, status)
 
 

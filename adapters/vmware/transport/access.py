@@ -1,4 +1,4 @@
-"""How to reach one frozen disk. Imports `adapters.secret` only."""
+"""How to reach one frozen disk. Imports `adapters.secret` and `limits`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.secret import Secret
+from adapters.vmware.transport.limits import host_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class DiskAccess:
 
     @property
     def place(self) -> str:
-        """Whose connections are counted: the ESXi host's, behind a vCenter, too."""
-        return f"{self.host}/{self.host_moref}" if self.host_moref is not None else self.host
+        """Whose connections are counted."""
+        return host_place(self.host, self.host_moref)
 
     @property
     def name(self) -> str:

@@ -1,17 +1,22 @@
-"""How many connections this process keeps open to one host. Imports `adapters.errors` only.
+"""How many connections this process keeps open to one host. Imports `adapters.errors` and the settings.
 
 A server counts connections, not readers (vCenter's NFC service takes 52, an ESXi host fewer). Connections that wait for
-their next request count; one of them is closed when another reader needs its place.
+their next request count; one of them is closed when another reader needs its place, and its place is free once the
+server has closed it, too.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
-from ssl import SSLContext
+from ssl import SSLContext, SSLSocket
 from threading import Condition, Lock
 
 from adapters.errors import SourceLimit
+from adapters.vmware.settings import VmwareSettings
 
 DEFAULT_CAP = 8
 TURN_SECONDS = 600.0
@@ -20,9 +25,14 @@ TURN_SECONDS = 600.0
 DISK_TURN_SECONDS = 3600.0
 """How long a disk waits that will hold its place until it is read: others may be in the middle of theirs."""
 
+_PARTING_SECONDS = 1.0
+
 
 class HostConnections:
-    """The places of one host. `take` one before a connection is opened, `leave` once it is closed, or `park` it."""
+    """The places of one host. `take` one before a connection is opened, `leave` once it is closed, or `park` it.
+
+    A reader that parks connections says `join` before and `part` in the end.
+    """
 
     def __init__(self, host: str, cap: int = DEFAULT_CAP) -> None:
         self._host = host
@@ -30,6 +40,7 @@ class HostConnections:
         self._free = Condition()
         self._open = 0
         self._parked: list[tuple[SSLContext, HTTPSConnection]] = []
+        self._readers: Counter[SSLContext] = Counter()
 
     @property
     def open(self) -> int:
@@ -53,7 +64,7 @@ class HostConnections:
                 if parked := self._parked_under(trust):
                     return parked
                 if self._parked and self._open >= self._cap:
-                    self._parked.pop(0)[1].close()
+                    hang_up(self._parked.pop(0)[1])
                     self._open -= 1
                     continue
                 if self._open < self._cap:
@@ -79,13 +90,32 @@ class HostConnections:
             self._open -= 1
             self._free.notify()
 
-    def close_parked(self, trust: SSLContext) -> None:
-        """Close what is parked under `trust`."""
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place for the length of the block, for a connection that is closed within it."""
+        self.take(None, DISK_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def join(self, trust: SSLContext) -> None:
+        """Count a reader in."""
         with self._free:
-            while parked := self._parked_under(trust):
-                parked.close()
-                self._open -= 1
-            self._free.notify_all()
+            self._readers[trust] += 1
+
+    def part(self, trust: SSLContext) -> None:
+        """Count a reader out; the last one under a trust closes what is parked under it."""
+        idle = []
+        with self._free:
+            self._readers[trust] -= 1
+            if self._readers[trust] <= 0:
+                del self._readers[trust]
+                while parked := self._parked_under(trust):
+                    idle.append(parked)
+        for connection in idle:
+            hang_up(connection)
+            self.leave()
 
     def _parked_under(self, trust: SSLContext | None) -> HTTPSConnection | None:
         """Take out the connection that was parked last: the likeliest to be still open at the server."""
@@ -93,6 +123,15 @@ class HostConnections:
             if self._parked[place][0] is trust:
                 return self._parked.pop(place)[1]
         return None
+
+
+def hang_up(connection: HTTPSConnection) -> None:
+    """Close an idle connection, and wait a moment until the server did: it counts the connection until then."""
+    if isinstance(connection.sock, SSLSocket):
+        with suppress(OSError, ValueError):  # it is closed in every case
+            connection.sock.settimeout(_PARTING_SECONDS)
+            connection.sock.unwrap()
+    connection.close()
 
 
 _hosts: dict[tuple[str, int], HostConnections] = {}
@@ -103,3 +142,15 @@ def connections_to(host: str, port: int) -> HostConnections:
     """Return this process's connections to a host: the same object for every reader and thread."""
     with _looking:
         return _hosts.setdefault((host.lower(), port), HostConnections(host))
+
+
+def host_place(server: str, host_moref: str | None) -> str:
+    """Whose connections are counted: the ESXi host's, behind a vCenter, too."""
+    return f"{server}/{host_moref}" if host_moref is not None else server
+
+
+def connections_of(settings: VmwareSettings, host_moref: str | None) -> HostConnections:
+    """The connections to an ESXi host, with the limit that the settings of its server say."""
+    found = connections_to(host_place(settings.host, host_moref), settings.port)
+    found.limit(settings.connections_per_host)
+    return found

@@ -84,6 +84,7 @@ class RangedFile:
         self._name = name
         self._timeout = timeout_seconds
         self._sleep = sleep
+        places.join(server.trust)
 
     def read_into(self, offset: int, buffer: memoryview) -> int | None:
         """Fill `buffer` from `offset`; return the file's whole size as the answer stated it, None when it did not.
@@ -110,8 +111,8 @@ class RangedFile:
         raise SourceUnavailable(f"{self._name} could not be read", code="folder-lost", why=f"{why}, {tries} times")
 
     def close(self) -> None:
-        """Close the connections that wait."""
-        self._places.close_parked(self._server.trust)
+        """Close the connections that wait, unless other files of this server are read; once only."""
+        self._places.part(self._server.trust)
 
     def _attempt(self, offset: int, buffer: memoryview) -> int | None:
         connection = self._places.take(self._server.trust)

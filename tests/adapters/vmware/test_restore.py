@@ -28,10 +28,11 @@ LABEL = "restore-7"
 class Image:
     """A disk's content; its zero pieces are told as such. `fails_at` is where reading it breaks off."""
 
-    def __init__(self, content: bytes, *, fails_at: int | None = None) -> None:
+    def __init__(self, content: bytes, *, fails_at: int | None = None, failure: BaseException | None = None) -> None:
         self.size_bytes = len(content)
         self._content = content
         self._fails_at = fails_at
+        self._failure = failure or SourceCorrupt("a chunk is damaged", code="chunk-corrupt")
 
     def extents(self) -> Iterator[Extent]:
         for start in range(0, self.size_bytes, 65536):
@@ -40,8 +41,12 @@ class Image:
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         if self._fails_at is not None and offset + len(buffer) > self._fails_at:
-            raise SourceCorrupt("a chunk is damaged", code="chunk-corrupt")
+            raise self._failure
         buffer[:] = self._content[offset : offset + len(buffer)]
+
+
+class Strange(Exception):
+    """What an image raises that is none of ours."""
 
 
 def content(size: int, seed: int = 1) -> bytes:
@@ -119,11 +124,12 @@ def test_a_name_that_is_taken_is_refused(source: VmwareSource) -> None:
     assert caught.value.code == "name-taken"
 
 
-def test_what_fails_is_removed(vsphere: VsphereSimulator, source: VmwareSource) -> None:
-    """A damaged image in the second disk: no machine, no file."""
-    images = [Image(content(2 * MIB)), Image(content(MIB), fails_at=MIB // 2)]
+@pytest.mark.parametrize("failure", [None, Strange("not ours"), KeyboardInterrupt()])
+def test_what_fails_is_removed(vsphere: VsphereSimulator, source: VmwareSource, failure: BaseException | None) -> None:
+    """The image of the second disk breaks off, whatever it raises: no machine, no file."""
+    images = [Image(content(2 * MIB)), Image(content(MIB), fails_at=MIB // 2, failure=failure)]
     before = sorted(path.name for path in vsphere.datastore.iterdir())
-    with pytest.raises(AdapterError):
+    with pytest.raises(type(failure) if failure else AdapterError):
         source.restore_machine(wanted(source, images), lambda _: None)
     assert {machine.name for machine in source.inventory()} == {"vm", "off"}
     assert sorted(path.name for path in vsphere.datastore.iterdir()) == before
@@ -138,6 +144,18 @@ def test_what_cannot_be_removed_is_named(vsphere: VsphereSimulator, source: Vmwa
     with pytest.raises(AdapterError) as caught:
         source.restore_machine(asked, lambda _: None)
     assert "[datastore1] again" in caught.value.hint
+
+
+def test_what_remains_after_a_failure_that_is_not_ours_is_named(
+    vsphere: VsphereSimulator, source: VmwareSource
+) -> None:
+    """An error of the image's, of which we know nothing, has a note that says where the rest lies."""
+    asked = wanted(source, [Image(content(2 * MIB), fails_at=MIB, failure=Strange("x")), Image(content(MIB))])
+    vsphere.faults.fail_task("Destroy_Task", vim.fault.FileLocked(file="x"))
+    vsphere.faults.fail_task("DeleteDatastoreFile_Task", vim.fault.FileLocked(file="x"))
+    with pytest.raises(Strange) as caught:
+        source.restore_machine(asked, lambda _: None)
+    assert any("[datastore1] again" in note for note in caught.value.__notes__)
 
 
 def test_a_lost_reply_to_making_is_found_by_the_label(vsphere: VsphereSimulator, source: VmwareSource) -> None:
@@ -221,9 +239,29 @@ def test_what_does_not_fit_is_not_overwritten(vsphere: VsphereSimulator, source:
     assert caught.value.code == "machine-has-snapshots"
 
 
+def test_refusals_are_known_before_anything_is_done(vsphere: VsphereSimulator, source: VmwareSource) -> None:
+    """Asked beforehand, the source says what it would say; of a disk that it can overwrite it says nothing."""
+    off, running = machine_named(source, "off"), machine_named(source, "vm")
+    source.require_overwritable(off, off.disks[0].key)
+    with pytest.raises(SourceConflict) as caught:
+        source.require_overwritable(running, running.disks[0].key)
+    assert caught.value.code == "machine-running"
+    with frozen(source, "off"), pytest.raises(SourceConflict) as caught:
+        source.require_overwritable(off, off.disks[0].key)
+    assert caught.value.code == "backup-running"
+    vsphere.plant_snapshot("off", "somebody's")
+    with pytest.raises(SourceConflict) as caught:
+        source.require_overwritable(off, off.disks[0].key)
+    assert caught.value.code == "machine-has-snapshots"
+
+
 def test_a_disk_that_is_half_written_is_told(vsphere: VsphereSimulator, source: VmwareSource) -> None:
-    """The error says that the disk must be restored again."""
+    """The error says that the disk must be restored again, whoever raised it."""
     machine = machine_named(source, "off")
+    strange = Image(content(2 * MIB), fails_at=MIB, failure=Strange("x"))
+    with pytest.raises(Strange) as noted:
+        source.restore_disk(machine, machine.disks[0].key, strange, LABEL, lambda _: None)
+    assert any("in part" in note for note in noted.value.__notes__)
     broken = Image(content(2 * MIB), fails_at=MIB)
     with pytest.raises(AdapterError) as caught:
         source.restore_disk(machine, machine.disks[0].key, broken, LABEL, lambda _: None)

@@ -64,6 +64,22 @@ def test_a_lost_reply_to_removing_is_seen_by_its_absence(vsphere: VsphereSimulat
     assert vsphere.snapshots("vm") == []
 
 
+@pytest.mark.parametrize("name", ["VirtualMachine.removeSnapshot", "vim.vm.Snapshot.remove"])
+def test_a_removal_that_goes_on_is_waited_for(
+    vsphere: VsphereSimulator, source_of: MakeSource, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """After a lost reply the task is known by its description, whichever of its names the server gives it."""
+    source = source_of(vsphere, patience=Patience(remove_seconds=0.2))
+    machine = machine_named(source, "vm")
+    snapshot = source.snapshot(machine, request(machine))
+    monkeypatch.setattr("tests.support.vsphere.tasks._description_id", lambda *_: name)
+    vsphere.faults.stall_task("RemoveSnapshot_Task")
+    vsphere.faults.lose_reply("RemoveSnapshot_Task")
+    with pytest.raises(SourceUnavailable) as caught:
+        snapshot.release(committed=True)
+    assert caught.value.code == "task-timeout"
+
+
 def test_a_removal_that_fails_is_told_and_made_up_for(vsphere: VsphereSimulator, source: VmwareSource) -> None:
     """The release raises, so that the clean-up is pending; the next reconcile removes the snapshot."""
     bases_of(source, "vm")

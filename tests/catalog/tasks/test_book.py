@@ -53,6 +53,7 @@ MAY: dict[Role, set[str]] = {
     Role.RESTORER: {"restore", "verification"},
     Role.OPERATOR: {"backup", "full backup", "synthetic", "verification"},
     Role.ADMIN: set(ASKS),
+    Role.AGENT: set(),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ from pyVmomi import vmodl
 from pyVmomi.VmomiSupport import ManagedObject
 
 from tests.support.vsphere import soap
+from tests.support.vsphere.busy import BusyClock
 from tests.support.vsphere.collector import PropertyCollector
 from tests.support.vsphere.connections import Connections
 from tests.support.vsphere.faults import ExpireSessions, LoseReply, StaySilent
@@ -53,6 +54,7 @@ class Server(ThreadingHTTPServer):
         self.sessions = sessions
         self.context = context
         self.connections = Connections()
+        self.busy = BusyClock()
         self.closing = Event()
         self.broken: list[BaseException] = []
         """Errors of the simulator itself."""
@@ -105,6 +107,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
+
+    def parse_request(self) -> bool:
+        """Work from the first line of a request on."""
+        self._work.enter_context(self.server.busy.working())
+        return super().parse_request()
+
+    def handle_one_request(self) -> None:
+        """Wait for a request and answer it."""
+        with ExitStack() as self._work:
+            super().handle_one_request()
 
     def do_GET(self) -> None:
         self._serve_file({"/folder/": lambda: get_datastore_file(self, head=False), "/nfc/": self._get_lease})

@@ -106,6 +106,12 @@ class VsphereSimulator:
         return self._server.connections
 
     @property
+    def busy_seconds(self) -> float:
+        """How long it has been at work for its clients."""
+        assert self._server is not None
+        return self._server.busy.seconds
+
+    @property
     def datastore(self) -> Path:
         """The folder behind the datastore."""
         return self.world.datastore.root

@@ -74,15 +74,19 @@ def test_a_parked_connection_serves_its_own_trust_only(trust: ssl.SSLContext) ->
     assert places.open == 2
 
 
-def test_parked_connections_are_closed_on_request(trust: ssl.SSLContext) -> None:
-    """A source that closes takes its own waiting connections with it, and no others."""
+def test_parked_connections_are_closed_with_their_last_reader(trust: ssl.SSLContext) -> None:
+    """Readers that share a trust share its waiting connections; the last one to part closes those, and no others."""
     places = HostConnections("vc", 2)
     mine, other = Idle(), Idle()
     strange = ssl.create_default_context()
     for owner, connection in [(trust, mine), (strange, other)]:
+        places.join(owner)
         places.take(owner)
         places.park(owner, connection)
-    places.close_parked(trust)
+    places.join(trust)
+    places.part(trust)
+    assert (mine.closed, places.open) == (False, 2)
+    places.part(trust)
     assert (mine.closed, other.closed, places.open) == (True, False, 1)
 
 
