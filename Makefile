@@ -5,12 +5,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider tools test-tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
-test: setup-dev lake-readers duckdb-1 oidc-provider tools
+test: setup-dev lake-readers duckdb-1 oidc-provider test-tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -19,7 +19,7 @@ lint: setup-dev
 	$(UV) run --locked --group dev mypy
 	$(UV) run --locked --group dev lint-imports
 
-bench: setup-dev tools
+bench: setup-dev test-tools
 	$(UV) run --locked --group dev python -m tests.bench
 
 # Serves the API and the page over what the demo made.
@@ -54,6 +54,9 @@ build/oidc-provider/node_modules/.package-lock.json: tests/support/oidc_provider
 
 tools:
 	.ci/tools
+
+test-tools:
+	.ci/tools test
 
 $(CURDIR)/build/uv/bin/uv:
 	python3 -m pip install --quiet --disable-pip-version-check --target build/uv 'uv>=0.9'
