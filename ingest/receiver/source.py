@@ -44,6 +44,7 @@ class AgentSource:
         self._exchange = exchange
         self._token = token
         self._chunk_bytes = chunk_bytes
+        self._cleaned = request.cleaned
         self.left_out: tuple[said.LeftOut, ...] = ()
 
     @property
@@ -69,8 +70,9 @@ class AgentSource:
         return AgentSnapshot(self, request.label, self._request, disks, self._exchange)
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
-        """Nothing: an agent cleans up after itself before it opens a run."""
-        return ()
+        """Tell what the agent cleaned up before it opened the run; it keeps its bases by itself."""
+        cleaned, self._cleaned = self._cleaned, ()
+        return [Leftover(printable(one.what), printable(one.action)) for one in cleaned]
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -96,6 +96,8 @@ class Receiving:
     def __init__(self, lab: AgentLab, port: int = 0) -> None:
         self.lab = lab
         self.port = port
+        self.trust = ["--ca", str(lab.authority.ca_file)]
+        """Whom agents believe."""
 
     @property
     def url(self) -> str:
@@ -108,7 +110,7 @@ class Receiving:
     def arguments(self, token: Path, name: str, *what: str | Path, state: str = "state") -> list[str]:
         """The command line of an agent."""
         line = ["agent", "backup", "--server", self.url, "--token", f"file:{token}", "--name", name]
-        line += ["--ca", str(self.lab.authority.ca_file), "--state", str(self.lab.root / state), "--json"]
+        line += [*self.trust, "--state", str(self.lab.root / state), "--json"]
         return [*line, *map(str, what)]
 
     def agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> Answer:
