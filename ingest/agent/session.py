@@ -215,6 +215,8 @@ class _Answering:
 
     def _confirmed(self) -> said.Confirmed:
         """The digests are durable before the restore point that they are of can be."""
+        for disk in self._disks.values():
+            disk.complete()
         left_out = [one for disk in self._disks.values() for one in disk.volume.confirm()]
         for disk in self._disks.values():
             disk.new.finish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from adapters.errors import SourceInvalid, SourceNotFound
+from adapters.errors import SourceConflict, SourceInvalid, SourceNotFound
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -120,11 +120,15 @@ class AgentSnapshot:
         self._source.left_out = confirmed.left_out
 
     def release(self, *, committed: bool) -> None:
-        """Tell the agent to let go; one that is gone does so when it next starts, and until then that is pending."""
+        """Tell the agent to let go; one that is gone does so when it next starts, and until then that is pending.
+
+        Nothing is asked of it afterwards: who still reads gets SourceConflict.
+        """
         if self._released:
             return
         self._exchange.ask(said.Released, lambda number: said.AskRelease(number=number, committed=committed))
         self._released = True
+        self._exchange.end(SourceConflict("The snapshot was released", code="agent-released"))
 
 
 class AgentDisk:

@@ -148,8 +148,16 @@ class ReceivingProcess(Receiving):
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        command = [sys.executable, "-c", LIMITED + START, repr(self._limits), "--home", str(self.lab.lab.home.root)]
+    def start(self, fault: str = "") -> None:
+        """Start it; `fault` is Python that it runs first."""
+        command = [
+            sys.executable,
+            "-c",
+            LIMITED + fault + START,
+            repr(self._limits),
+            "--home",
+            str(self.lab.lab.home.root),
+        ]
         command += ["receive", "--port", str(self.port), "--json"]
         command += ["--tls-cert", str(self.lab.certificate), "--tls-key", str(self.lab.key)]
         with self.log.open("ab") as log:
@@ -165,6 +173,14 @@ class ReceivingProcess(Receiving):
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)
+
+    def dead(self) -> None:
+        """Wait until it has killed itself."""
+        assert self._process is not None
+        assert self._process.wait(60) == -signal.SIGKILL
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
 
     def stop(self) -> None:
         if self._process is not None:
