@@ -109,6 +109,7 @@ def test_an_agent_killed_at_each_note(agents: AgentLab, image: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("moment", AROUND_COMMIT)
+@pytest.mark.slow
 def test_a_receiver_killed_around_the_commit(agents: AgentLab, image: Path, moment: str) -> None:
     """The agent ends with the point that was committed before it could hear of it; it is made once, and is a base."""
     token = agents.token("web")
