@@ -18,8 +18,8 @@ import msgspec
 
 from ingest.agent.archive import DirectoryVolume
 from ingest.agent.connection import Line, Receiver
-from ingest.agent.hooks import Hooks, held
-from ingest.agent.protocol import VERSION, Hello, PointMade, RunFailed
+from ingest.agent.hooks import Hooks, held, undo
+from ingest.agent.protocol import VERSION, Cleaned, Hello, PointMade, RunFailed
 from ingest.agent.session import Session, Wish
 from ingest.agent.state import AgentState, opened_state
 from ingest.agent.volume import DeviceVolume, Volume
@@ -75,10 +75,12 @@ def send(
     progress: Progress,
     stop: Callable[[], bool],
     notice: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> tuple[PointMade | RunFailed, int]:
     """Back up; return what it came to, and how many bytes that took to send.
 
-    `notice` hears of what the restore point does not tell. Raises what kept it from being made.
+    `notice` hears of what the restore point does not tell, `warn` of what somebody must see to. Raises
+    what kept it from being made.
     """
     with closing(Line(receiver, token)) as line, opened_state(wish.state, wish.name) as state:
         hello = msgspec.json.decode(line.request("GET", "", patience=FIRST_PATIENCE_SECONDS), type=Hello)
@@ -86,6 +88,7 @@ def send(
             raise Invalid(
                 f"the receiver speaks protocol {hello.protocol}", code="agent-protocol", hint=f"this is {VERSION}"
             )
+        cleaned = undo(wish.hooks, state, warn)
         with held(wish.hooks, wish.targets, state) as places, _opened(wish, places, hello, state) as volumes:
             for volume in volumes:
                 if isinstance(volume, DirectoryVolume):
@@ -94,7 +97,7 @@ def send(
                 line,
                 state,
                 volumes,
-                _frozen(wish, volumes),
+                _frozen(wish, volumes, cleaned),
                 chunk_bytes=hello.chunk_bytes,
                 progress=progress,
                 stop=stop,
@@ -119,7 +122,7 @@ def _volume(wish: AgentBackup, target: Path, place: Path, hello: Hello, state: A
     return DirectoryVolume(str(target), place, hello.chunk_bytes, state.directory, live=live)
 
 
-def _frozen(wish: AgentBackup, volumes: list[Volume]) -> Wish:
+def _frozen(wish: AgentBackup, volumes: list[Volume], cleaned: tuple[Cleaned, ...]) -> Wish:
     hooks = wish.hooks
     live = any(volume.live for volume in volumes) and not (hooks.freeze or hooks.snapshot)
     return Wish(
@@ -129,6 +132,7 @@ def _frozen(wish: AgentBackup, volumes: list[Volume]) -> Wish:
         asked=hooks.asked,
         consistency=hooks.asked,
         fallback_cause="agent-not-frozen" if live else None,
+        cleaned=cleaned,
     )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.agent.protocol import Consistency
+from ingest.agent.protocol import MAX_CLEANED, Cleaned, Consistency
 from ingest.agent.state import AgentState
 from storage.errors import Conflict, HoldfastError, Invalid, Unavailable
 
@@ -26,12 +26,16 @@ _WATCH = 'read -r said || exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Command lines, split as a shell would and run without one."""
+    """Command lines, split as a shell would and run without one.
+
+    `forget`: the administrator says that the snapshots which earlier runs left are gone.
+    """
 
     freeze: str | None = None
     thaw: str | None = None
     snapshot: str | None = None
     release: str | None = None
+    forget: bool = False
 
     def __post_init__(self) -> None:
         """Raise Invalid for half of a pair, and for what is no command."""
@@ -53,9 +57,8 @@ class Hooks:
 def held(hooks: Hooks, targets: Sequence[Path], state: AgentState) -> Iterator[dict[Path, Path]]:
     """Freeze or snapshot `targets` for the block; gives where each is to be read.
 
-    With a snapshot command the file systems are frozen only while it runs.
+    With a snapshot command the file systems are frozen only while it runs. `undo` what was left before.
     """
-    undo(hooks, state)
     with ExitStack() as stack:
         if hooks.snapshot:
             yield stack.enter_context(_snapshots(hooks, targets, state))
@@ -66,16 +69,33 @@ def held(hooks: Hooks, targets: Sequence[Path], state: AgentState) -> Iterator[d
         yield {target: target for target in targets}
 
 
-def undo(hooks: Hooks, state: AgentState) -> None:
-    """Do what an earlier process died over. Raises Conflict when the commands for it are not given."""
+def undo(hooks: Hooks, state: AgentState, warn: Callable[[str], None]) -> tuple[Cleaned, ...]:
+    """Do what an earlier process died over, and return what that was.
+
+    A snapshot that no command releases stays noted, and `warn` hears of it. Raises Conflict for file systems that no
+    command thaws.
+    """
+    cleaned: list[Cleaned] = []
     if state.undone.frozen:
         if hooks.thaw is None:
             raise Conflict("an earlier run left file systems frozen", code="agent-frozen", hint="--thaw-command")
         run(hooks.thaw, {})
         state.note(frozen=False)
+        cleaned.append(Cleaned(what="frozen file systems", action="thawed"))
+    if hooks.forget:
+        state.note(snapshots=())
     for target, snapshot in state.undone.snapshots:
+        what = f"snapshot {snapshot} of {target}" if snapshot else f"unfinished snapshot of {target}"
+        if hooks.release is None:
+            warn(
+                f"an earlier run left the {what}, and nothing releases it: give --release-command again, or remove it "
+                "and say --forget-snapshots"
+            )
+            continue
         _release(hooks, target, snapshot)
-        state.note(snapshots=tuple(one for one in state.undone.snapshots if one[0] != target))
+        state.note(snapshots=tuple(one for one in state.undone.snapshots if one != (target, snapshot)))
+        cleaned.append(Cleaned(what=what[:1000], action="released"))
+    return tuple(cleaned[:MAX_CLEANED])
 
 
 @contextmanager
@@ -102,19 +122,25 @@ def _frozen(hooks: Hooks, state: AgentState) -> Iterator[None]:
 
 @contextmanager
 def _snapshots(hooks: Hooks, targets: Sequence[Path], state: AgentState) -> Iterator[dict[Path, Path]]:
-    """Nothing is noted while file systems are frozen: ours could be one of them."""
-    state.note(snapshots=tuple((str(target), "") for target in targets))
+    """Nothing is noted while file systems are frozen: ours could be one of them.
+
+    Without a command to release them nothing is to be undone, so nothing is noted: notes of earlier runs stay.
+    """
     places: dict[Path, Path] = {}
+    if hooks.release:
+        state.note(snapshots=tuple((str(target), "") for target in targets))
     try:
         with _frozen(hooks, state) if hooks.freeze else nullcontext():
             for target in targets:
                 places[target] = _place(hooks, target)
-        state.note(snapshots=tuple((str(target), str(place)) for target, place in places.items()))
+        if hooks.release:
+            state.note(snapshots=tuple((str(target), str(place)) for target, place in places.items()))
         yield places
     finally:
-        for target, place in places.items():
-            _release(hooks, str(target), str(place))
-        state.note(snapshots=())
+        if hooks.release:
+            for target, place in places.items():
+                _release(hooks, str(target), str(place))
+            state.note(snapshots=())
 
 
 def _place(hooks: Hooks, target: Path) -> Path:

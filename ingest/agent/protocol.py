@@ -22,6 +22,7 @@ MAX_DISKS = 64
 MAX_TOKENS = 4
 MAX_LEFT_OUT = 64
 MAX_REPLACED = 16
+MAX_CLEANED = 64
 MAX_DISK_BYTES = 1 << 50
 MAX_JSON_BYTES = 1 << 20
 MACHINE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -56,11 +57,18 @@ class OfferedDisk(Message, frozen=True, kw_only=True):
     lost: Literal["agent-digests-missing", "agent-digests-damaged"]
 
 
+class Cleaned(Message, frozen=True, kw_only=True):
+    """Something that an agent process that died had left, and what the next one did with it."""
+
+    what: Annotated[str, Text]
+    action: Annotated[str, Text]
+
+
 class OpenRun(Message, frozen=True, kw_only=True):
     """Asks for a backup of `machine`; `request_id` names it, so that asking again meets the same.
 
-    `replaces`: requests of agent processes on this machine that died. `asked` is the consistency that was wanted,
-    `consistency` what the frozen disks have, `fallback_cause` why that is less.
+    `replaces`: requests of agent processes on this machine that died; `cleaned`: what those had left. `asked` is the
+    consistency that was wanted, `consistency` what the frozen disks have, `fallback_cause` why that is less.
     """
 
     protocol: int
@@ -72,6 +80,7 @@ class OpenRun(Message, frozen=True, kw_only=True):
     fallback_cause: Literal["agent-not-frozen"] | None
     disks: Annotated[tuple[OfferedDisk, ...], msgspec.Meta(min_length=1, max_length=MAX_DISKS)]
     replaces: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=MAX_REPLACED)] = ()
+    cleaned: Annotated[tuple[Cleaned, ...], msgspec.Meta(max_length=MAX_CLEANED)] = ()
 
 
 class Opened(Message, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class SentDisk:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._scanned_blocks = 0
+        self._done = bytearray(new.blocks)
         self._base: DigestFile | None = None
         self._known: Known | None = None
         self._shown = False
@@ -101,6 +102,33 @@ class SentDisk:
             return self._copied(first, digests) or plain
         return plain
 
+    def complete(self) -> None:
+        """Digest what nobody asked for, so that the digests are of the whole disk: what is no hole is read."""
+        chunk = self._chunk_bytes
+        with self._lock:
+            self._mark(0, self._scanned_blocks)
+            for extent in self.volume.extents():
+                if extent.zero:
+                    last = self.new.blocks if extent.end == self.volume.size_bytes else extent.end // chunk
+                    self._mark(-(-extent.start // chunk), last)
+            most = max(SCAN_BYTES // chunk, 1)
+            block = self._done.find(0)
+            while block >= 0:
+                until = self._done.find(1, block, block + most)
+                self._digest(block, until if until >= 0 else min(block + most, self.new.blocks))
+                block = self._done.find(0, block)
+
+    def _digest(self, first: int, end: int) -> None:
+        at = first * self._chunk_bytes
+        plain = memoryview(bytearray(min(end * self._chunk_bytes, self.volume.size_bytes) - at))
+        self.volume.pread_into(at, plain)
+        self.new.put(first, block_digests(plain, self._chunk_bytes, self._key))
+        self._mark(first, end)
+
+    def _mark(self, first: int, end: int) -> None:
+        if first < end:
+            self._done[first:end] = b"\1" * (end - first)
+
     def _copied(self, first: int, digests: bytes) -> Copied | None:
         """Where the base has blocks with these digests; None if it lacks one, or has one where it still is."""
         with self._lock:
@@ -124,6 +152,7 @@ class SentDisk:
             if digests[: scanned * DIGEST_BYTES] != known:
                 self._differs(first, scanned, digests, known)
             self.new.put(first, digests)
+            self._mark(first, first + count)
 
     def _differs(self, first: int, count: int, digests: bytes, known: bytes) -> None:
         """Content that moved on under us may be sent in place of what was found, but not where nothing had changed."""

@@ -35,7 +35,7 @@ RESENDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be backed up, and what it has been frozen to."""
+    """What is to be backed up, what it has been frozen to, and what was cleaned up before."""
 
     machine: str
     request_id: UUID
@@ -43,6 +43,7 @@ class Wish:
     asked: said.Consistency
     consistency: said.Consistency
     fallback_cause: str | None
+    cleaned: tuple[said.Cleaned, ...]
 
 
 class Session:
@@ -128,6 +129,7 @@ class Session:
             fallback_cause="agent-not-frozen" if wish.fallback_cause else None,
             disks=offered,
             replaces=before[-said.MAX_REPLACED :],
+            cleaned=wish.cleaned,
         )
         opened = msgspec.json.decode(self._line.request("POST", "/runs", msgspec.json.encode(request)), type=Opened)
         self._state.note(requests=(wish.request_id,))
@@ -213,6 +215,8 @@ class _Answering:
 
     def _confirmed(self) -> said.Confirmed:
         """The digests are durable before the restore point that they are of can be."""
+        for disk in self._disks.values():
+            disk.complete()
         left_out = [one for disk in self._disks.values() for one in disk.volume.confirm()]
         for disk in self._disks.values():
             disk.new.finish()

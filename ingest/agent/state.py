@@ -37,6 +37,9 @@ class AgentState:
         self.digests = DigestStore(directory)
         self._file = directory / "undone.json"
         self.undone = self._read()
+        # Of processes that died while they wrote: nobody else writes here.
+        for partial in directory.glob("*.partial"):
+            partial.unlink()
 
     def note(self, **changes: object) -> None:
         """Change what is undone, durably."""

@@ -45,6 +45,9 @@ def backup(
         str | None, typer.Option(help="Makes a snapshot of $HOLDFAST_TARGET; its last line is where to read it.")
     ] = None,
     release_command: Annotated[str | None, typer.Option(help="Removes $HOLDFAST_SNAPSHOT afterwards.")] = None,
+    forget_snapshots: Annotated[
+        bool, typer.Option("--forget-snapshots", help="What earlier runs left to be released is gone.")
+    ] = False,
     freeze_command: Annotated[str | None, typer.Option(help="Freezes file systems, such as: fsfreeze -f /srv")] = None,
     thaw_command: Annotated[str | None, typer.Option(help="Thaws them again.")] = None,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="What it remembers between runs.")] = None,
@@ -57,28 +60,34 @@ def backup(
         devices=tuple(path.absolute() for path in device or ()),
         directory=None if directory is None else directory.absolute(),
         state=(state or default_state()).expanduser().absolute(),
-        hooks=Hooks(freeze_command, thaw_command, snapshot_command, release_command),
+        hooks=Hooks(freeze_command, thaw_command, snapshot_command, release_command, forget_snapshots),
         full=full,
     )
     receiver = Receiver(server, ca, fingerprint)
     secret = secret_of(token).reveal().strip()
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        say(f"warning: {text}")
+
     try:
         with stop_on_signals() as stop, shown(time.monotonic) as progress:
-            outcome, sent_bytes = send(wish, receiver, secret, progress=progress, stop=stop, notice=_notice)
+            outcome, sent_bytes = send(wish, receiver, secret, progress=progress, stop=stop, notice=_notice, warn=warn)
     except Interrupted:
         say("interrupted: what was stored is kept, and the next run reuses it")
         return EXIT_INTERRUPTED
     if isinstance(outcome, RunFailed):
         error = KINDS[outcome.kind](outcome.what, code=outcome.code, why=outcome.why, hint=outcome.hint)
         return print_error(error, as_json=as_json)
-    return _print(wish.name, outcome, sent_bytes, as_json=as_json)
+    return _print(wish.name, outcome, sent_bytes, warnings, as_json=as_json)
 
 
 def _notice(text: str) -> None:
     say(f"note: {text}")
 
 
-def _print(machine: str, made: PointMade, sent_bytes: int, *, as_json: bool) -> int:
+def _print(machine: str, made: PointMade, sent_bytes: int, warnings: list[str], *, as_json: bool) -> int:
     disks: list[dict[str, Any]] = [
         {
             "disk": disk.disk,
@@ -101,6 +110,7 @@ def _print(machine: str, made: PointMade, sent_bytes: int, *, as_json: bool) -> 
                 "sent_bytes": sent_bytes,
                 "disks": disks,
                 "left_out": left_out,
+                "warnings": warnings,
             }
         )
     else:

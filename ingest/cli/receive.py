@@ -6,9 +6,8 @@ Standard output has one line, the address, when connections are taken. It runs u
 from __future__ import annotations
 
 import logging
-import threading
+import math
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,13 +18,12 @@ from catalog.cli.app import JsonOption, app, home_of
 from catalog.cli.output import print_json
 from catalog.cli.serve import listening_socket, settings_of, url_of
 from ingest.receiver.app import Door, create_app
+from ingest.receiver.gate import Server
 from ingest.receiver.limits import Limits
 from ingest.receiver.opening import opened_door
 
 PORT = 8766
-KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5
-HEAD_BYTES = 16 * 1024
 
 
 @app.command()
@@ -56,19 +54,6 @@ def receive(
         server_of(door, settings).run([listening])
 
 
-class Server(uvicorn.Server):
-    """Ends the runs of `door` when it is told to end itself, so that agents hear of it and no poll holds it up."""
-
-    def __init__(self, config: uvicorn.Config, door: Door) -> None:
-        super().__init__(config)
-        self._door = door
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
-        threading.Thread(target=self._door.runs.stop, name="stop-runs").start()
-        super().handle_exit(sig, frame)
-
-
 def server_of(door: Door, settings: ServeSettings) -> uvicorn.Server:
     """The server for a door; `run([socket])` it."""
     config = uvicorn.Config(
@@ -77,11 +62,11 @@ def server_of(door: Door, settings: ServeSettings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http="httptools",
         ws="none",
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=math.ceil(door.limits.keep_alive),
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=HEAD_BYTES,
     )
     return Server(config, door)

@@ -25,6 +25,7 @@ from catalog.access.caller import Caller, Permission
 from catalog.access.identity import Identities
 from catalog.access.journal import Access, AccessJournal
 from catalog.api.problems import of_fault, of_framework, problem_response, status_of
+from catalog.api.quota import Quota
 from ingest.agent import protocol as said
 from ingest.agent.frames import MAX_BODY_BYTES
 from ingest.agent.protocol import MAX_JSON_BYTES, PREFIX, Hello, OpenRun
@@ -117,6 +118,8 @@ class Desk:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._under_way = 0
+        limits = door.limits
+        self._quota = Quota(limits.requests_each, limits.requests, code="requests-too-many", what="requests")
         # Polls wait in threads; there is one for each request that is let in.
         self._threads = CapacityLimiter(door.limits.requests)
 
@@ -134,10 +137,13 @@ class Desk:
 
     async def _answered(self, request: Request, name: str, operation: Operation, body_bytes: int) -> Response:
         caller: Caller | None = None
+        give_back: Callable[[], None] = _nothing
         try:
             self._admit(request)
             caller = await self._in_thread(self._identified, request)
             caller.require(Permission.SEND)
+            request.state.known = True
+            give_back = self._quota.take(caller.name)
             body = await self._body(request, body_bytes)
             call = Call(self._door, caller, dict(request.path_params), _after(request), body)
             answer = await self._in_thread(operation, call)
@@ -150,6 +156,8 @@ class Desk:
             return await self._refused(request, name, caller, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is logged, and told without its text
             return problem_response(of_fault(error), request.url.path)
+        finally:
+            give_back()
 
     async def _refused(self, request: Request, name: str, caller: Caller | None, error: HoldfastError) -> Response:
         if caller is not None:
@@ -207,6 +215,10 @@ async def _framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError from error
     return problem_response(of_framework(error), request.url.path)
+
+
+def _nothing() -> None:
+    """Give back what was not taken."""
 
 
 def _after(request: Request) -> int:

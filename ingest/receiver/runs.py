@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from adapters.errors import SourceUnavailable
 from catalog.access.caller import Caller
@@ -35,7 +36,9 @@ class Runs:
         self._limits = limits
         self._new_id = new_id
         self._quota = Quota(limits.runs_each, limits.runs, code="agent-runs", what="runs of agents")
-        self._opening = threading.Lock()
+        self._lock = threading.Lock()
+        # One open at a time for a machine: it may wait for the run of a dead process to end, and others must not.
+        self._opening: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._runs: dict[UUID, AgentRun] = {}
         self._stopping = False
 
@@ -57,9 +60,17 @@ class Runs:
             )
         if len({disk.key for disk in request.disks}) != len(request.disks):
             raise Invalid("two disks have one key", code="agent-disks")
-        with self._opening:
-            self._forget_old()
-            return self._known(caller, request) or self._opened(caller, request)
+        with self._lock:
+            opening = self._opening.setdefault(request.machine, threading.Lock())
+        with opening:
+            with self._lock:
+                self._forget_old()
+                known, rivals = self._known(caller, request), self._rivals(request)
+            if known is not None:
+                return known
+            self._make_room(caller, request, rivals)
+            with self._lock:
+                return self._opened(caller, request)
 
     def find(self, caller: Caller, run_id: UUID) -> AgentRun:
         """A run of this caller. Raises NotFound for anybody else's, and for one that an earlier process had."""
@@ -70,7 +81,7 @@ class Runs:
 
     def stop(self) -> None:
         """End all of them and wait."""
-        with self._opening:
+        with self._lock:
             self._stopping = True
             runs = [run for run in self._runs.values() if run.open]
         why = SourceUnavailable("The receiver stops", code="agent-receiver-stopping", hint="Run the agent again.")
@@ -94,7 +105,6 @@ class Runs:
     def _opened(self, caller: Caller, request: OpenRun) -> AgentRun:
         if self._stopping:
             raise Unavailable("the receiver stops", code="agent-receiver-stopping")
-        self._make_room(caller, request)
         give_back = self._quota.take(caller.name)
         run_id = self._new_id()
         key = self._keys.agent_key(machine_of(self._repository_id, request.machine).bytes)
@@ -103,11 +113,12 @@ class Runs:
         run.start()
         return run
 
-    def _make_room(self, caller: Caller, request: OpenRun) -> None:
+    def _rivals(self, request: OpenRun) -> list[AgentRun]:
+        return [run for run in self._runs.values() if run.open and run.ticket.request.machine == request.machine]
+
+    def _make_room(self, caller: Caller, request: OpenRun, rivals: list[AgentRun]) -> None:
         """End the run of a process that died, if the request names it; refuse while another one lives."""
-        for run in self._runs.values():
-            if not run.open or run.ticket.request.machine != request.machine:
-                continue
+        for run in rivals:
             mine = run.ticket.caller.name == caller.name and run.ticket.request.request_id in request.replaces
             if not mine or not run.end(superseded()):
                 raise Conflict(

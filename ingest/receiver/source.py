@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from adapters.errors import SourceInvalid, SourceNotFound
+from adapters.errors import SourceConflict, SourceInvalid, SourceNotFound
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -44,6 +44,7 @@ class AgentSource:
         self._exchange = exchange
         self._token = token
         self._chunk_bytes = chunk_bytes
+        self._cleaned = request.cleaned
         self.left_out: tuple[said.LeftOut, ...] = ()
 
     @property
@@ -69,8 +70,9 @@ class AgentSource:
         return AgentSnapshot(self, request.label, self._request, disks, self._exchange)
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
-        """Nothing: an agent cleans up after itself before it opens a run."""
-        return ()
+        """Tell what the agent cleaned up before it opened the run; it keeps its bases by itself."""
+        cleaned, self._cleaned = self._cleaned, ()
+        return [Leftover(printable(one.what), printable(one.action)) for one in cleaned]
 
     def close(self) -> None:
         """Nothing is held here."""
@@ -118,11 +120,15 @@ class AgentSnapshot:
         self._source.left_out = confirmed.left_out
 
     def release(self, *, committed: bool) -> None:
-        """Tell the agent to let go; one that is gone does so when it next starts, and until then that is pending."""
+        """Tell the agent to let go; one that is gone does so when it next starts, and until then that is pending.
+
+        Nothing is asked of it afterwards: who still reads gets SourceConflict.
+        """
         if self._released:
             return
         self._exchange.ask(said.Released, lambda number: said.AskRelease(number=number, committed=committed))
         self._released = True
+        self._exchange.end(SourceConflict("The snapshot was released", code="agent-released"))
 
 
 class AgentDisk:

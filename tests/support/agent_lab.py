@@ -96,6 +96,8 @@ class Receiving:
     def __init__(self, lab: AgentLab, port: int = 0) -> None:
         self.lab = lab
         self.port = port
+        self.trust = ["--ca", str(lab.authority.ca_file)]
+        """Whom agents believe."""
 
     @property
     def url(self) -> str:
@@ -108,7 +110,7 @@ class Receiving:
     def arguments(self, token: Path, name: str, *what: str | Path, state: str = "state") -> list[str]:
         """The command line of an agent."""
         line = ["agent", "backup", "--server", self.url, "--token", f"file:{token}", "--name", name]
-        line += ["--ca", str(self.lab.authority.ca_file), "--state", str(self.lab.root / state), "--json"]
+        line += [*self.trust, "--state", str(self.lab.root / state), "--json"]
         return [*line, *map(str, what)]
 
     def agent(self, token: Path, name: str, *what: str | Path, state: str = "state") -> Answer:
@@ -146,8 +148,16 @@ class ReceivingProcess(Receiving):
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        command = [sys.executable, "-c", LIMITED + START, repr(self._limits), "--home", str(self.lab.lab.home.root)]
+    def start(self, fault: str = "") -> None:
+        """Start it; `fault` is Python that it runs first."""
+        command = [
+            sys.executable,
+            "-c",
+            LIMITED + fault + START,
+            repr(self._limits),
+            "--home",
+            str(self.lab.lab.home.root),
+        ]
         command += ["receive", "--port", str(self.port), "--json"]
         command += ["--tls-cert", str(self.lab.certificate), "--tls-key", str(self.lab.key)]
         with self.log.open("ab") as log:
@@ -163,6 +173,14 @@ class ReceivingProcess(Receiving):
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)
+
+    def dead(self) -> None:
+        """Wait until it has killed itself."""
+        assert self._process is not None
+        assert self._process.wait(60) == -signal.SIGKILL
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
 
     def stop(self) -> None:
         if self._process is not None:

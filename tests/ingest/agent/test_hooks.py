@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.agent.hooks import Hooks, held
-from ingest.agent.state import AgentState, opened_state
+from ingest.agent.hooks import Hooks, held, undo
+from ingest.agent.state import AgentState, Undone, opened_state
 from storage.errors import Conflict, HoldfastError, Invalid, Unavailable
 from tests.support.eventually import eventually
 from tests.support.lab import REPOSITORY
@@ -88,20 +88,75 @@ def test_a_command_that_fails_is_told_and_undone(tmp_path: Path, log: Path, hook
 
 
 def test_the_next_run_undoes_what_a_dead_one_left(tmp_path: Path, log: Path, hooks: Hooks) -> None:
-    """Notes of a process that died lead to a thaw and to releases before anything new is frozen."""
+    """Notes of a process that died lead to a thaw and to releases, which are told and then not noted any more."""
     with opened_state(tmp_path / "state", "web") as state:
         state.note(frozen=True, snapshots=(("/dev/a", "/snap/a"), ("/dev/b", "")))
-    with opened_state(tmp_path / "state", "web") as state, held(hooks, [Path("/dev/c")], state):
-        assert _lines(log)[:4] == ["thaw", "release /dev/a /snap/a", "release /dev/b", "freeze"]
+    with opened_state(tmp_path / "state", "web") as state:
+        cleaned = undo(hooks, state, pytest.fail)
+        assert _lines(log) == ["thaw", "release /dev/a /snap/a", "release /dev/b"]
+        assert [(one.what, one.action) for one in cleaned] == [
+            ("frozen file systems", "thawed"),
+            ("snapshot /snap/a of /dev/a", "released"),
+            ("unfinished snapshot of /dev/b", "released"),
+        ]
+        assert state.undone == Undone()
 
 
 def test_what_was_left_frozen_is_not_forgotten(tmp_path: Path) -> None:
     """Without a command to thaw, a run after one that died frozen is refused."""
     with opened_state(tmp_path / "state", "web") as state:
         state.note(frozen=True)
-        with pytest.raises(Conflict) as refused, held(Hooks(), [Path("/dev/null")], state):
-            pytest.fail("it was not held")
+        with pytest.raises(Conflict) as refused:
+            undo(Hooks(), state, pytest.fail)
     assert refused.value.code == "agent-frozen"
+
+
+@pytest.mark.parametrize("snapshot", [None, "echo /other"], ids=["without", "with-another"])
+def test_a_snapshot_that_nothing_releases_stays_noted(tmp_path: Path, log: Path, snapshot: str | None) -> None:
+    """Without a command to release it a snapshot left by a dead run is warned of at each run, until one is given."""
+    left = (("/dev/a", "/snap/a"), ("/dev/b", ""))
+    with opened_state(tmp_path / "state", "web") as state:
+        state.note(snapshots=left)
+    for _ in range(2):
+        warnings: list[str] = []
+        with opened_state(tmp_path / "state", "web") as state:
+            hooks = Hooks(snapshot=snapshot)
+            assert undo(hooks, state, warnings.append) == ()
+            with held(hooks, [Path("/dev/a")], state):
+                assert state.undone.snapshots == left
+            assert state.undone.snapshots == left
+        assert ["/snap/a" in warnings[0], "/dev/b" in warnings[1]] == [True, True]
+        assert all("--release-command" in one and "--forget-snapshots" in one for one in warnings)
+    hooks = Hooks(snapshot="true", release=_script(tmp_path, "release", log))
+    with opened_state(tmp_path / "state", "web") as state:
+        assert len(undo(hooks, state, pytest.fail)) == 2
+        assert state.undone == Undone()
+    assert _lines(log) == ["release /dev/a /snap/a", "release /dev/b"]
+
+
+def test_a_snapshot_is_forgotten_when_told(tmp_path: Path) -> None:
+    """The administrator may say that it is gone: then nothing runs, and nobody is warned again."""
+    with opened_state(tmp_path / "state", "web") as state:
+        state.note(snapshots=(("/dev/a", "/snap/a"),))
+        undo(Hooks(snapshot="false", release="false", forget=True), state, pytest.fail)
+    with opened_state(tmp_path / "state", "web") as state:
+        assert undo(Hooks(), state, pytest.fail) == ()
+
+
+def test_what_nobody_was_to_release_is_not_left(tmp_path: Path) -> None:
+    """Without a command to release, snapshots stay by intent, so that nothing is noted of them."""
+    with opened_state(tmp_path / "state", "web") as state, held(Hooks(snapshot="echo /snap"), [Path("/a")], state):
+        assert state.undone == Undone()
+
+
+def test_halves_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    """What a process that died was writing is removed by the next one; what is whole stays."""
+    with opened_state(tmp_path, "web") as state:
+        state.note(frozen=False)
+        for name in ("x-1.digests.partial", ".0f.partial", "x-1.digests"):
+            (state.directory / name).write_bytes(b"half")
+    with opened_state(tmp_path, "web") as state:
+        assert {path.name for path in state.directory.iterdir()} == {"lock", "undone.json", "x-1.digests"}
 
 
 def test_killed_while_frozen_it_thaws(tmp_path: Path, log: Path, hooks: Hooks) -> None:

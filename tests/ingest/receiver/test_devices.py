@@ -12,6 +12,7 @@ import pytest
 
 from catalog.domain import events as ev
 from ingest.agent.digests import DigestFile, block_digests
+from ingest.agent.state import opened_state
 from ingest.receiver.run import machine_of
 from storage.keys import KeyRing
 from tests.support.agent_lab import AgentLab, Receiving
@@ -257,3 +258,24 @@ def test_a_write_while_it_is_read_makes_no_point(agents: AgentLab, door: Receivi
     assert agents.lab.json("points") == []
     (failed,) = agents.lab.of_type(ev.BackupFailed)
     assert failed.code == problem["code"]
+
+
+def test_a_snapshot_that_was_left_is_told(agents: AgentLab, door: Receiving, image: Path, tmp_path: Path) -> None:
+    """Output and JSON warn of a snapshot that nothing releases; once it is released, the catalog tells of that."""
+    token = agents.token("web")
+    with opened_state(agents.root / "state", "web") as state:
+        state.note(snapshots=((str(image), "/snap/a"),))
+    for _ in range(2):
+        answer = door.agent(token, "web", "--device", image)
+        assert answer.code == 0
+        (warning,) = answer.json()["warnings"]
+        assert f"snapshot /snap/a of {image}" in warning
+        assert "warning: an earlier run left the snapshot /snap/a" in answer.err
+    hooks = ["--snapshot-command", "sh -c 'echo $HOLDFAST_TARGET'", "--release-command", "true"]
+    assert door.sent(token, "web", "--device", image, *hooks)["warnings"] == []
+    (cleaned,) = agents.lab.of_type(ev.LeftoverCleaned)
+    assert (cleaned.what, cleaned.action) == (f"snapshot /snap/a of {image}", "released")
+    with opened_state(agents.root / "state", "web") as state:
+        state.note(snapshots=((str(image), "/snap/b"),))
+    assert door.sent(token, "web", "--device", image, "--forget-snapshots")["warnings"] == []
+    assert door.sent(token, "web", "--device", image)["warnings"] == []
