@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from catalog.access.oidc_settings import OidcSettings
 from catalog.api.app import create_app
+from catalog.api.heads import BoundedHeads
 from catalog.api.opening import api_services
 from catalog.api.settings import ServeSettings, read_settings
 from catalog.cli.app import JsonOption, app, home_of
@@ -28,7 +29,6 @@ from storage.errors import Invalid
 
 KEEP_ALIVE_SECONDS = 30
 GRACE_SECONDS = 5
-HEAD_BYTES = 32 * 1024
 BACKLOG = 512
 GC_THRESHOLD = (50_000, 20, 100)
 """Little that a request makes is a cycle, and the warm tables are much to look through for each few hundred objects."""
@@ -110,12 +110,12 @@ def server_of(served: FastAPI, settings: ServeSettings) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=BoundedHeads,
         ws="none",
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=HEAD_BYTES,
     )
     return Server(config, served)
 
