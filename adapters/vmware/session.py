@@ -129,6 +129,7 @@ class Session:
             self._closed.set()
         if stub is None:
             return
+        stub.poolSize = 0  # a call still under way closes its connection instead of keeping it
         try:
             if content is not None and content.sessionManager is not None:
                 content.sessionManager.Logout()
