@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.support.web_lab import WebLab, serving
 
@@ -23,6 +23,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 VIOLATIONS = "addEventListener('securitypolicyviolation', (e) => console.error('CSP ' + e.violatedDirective))"
+
+expect.set_options(timeout=20_000)  # milliseconds: other tests may have the processors meanwhile
 
 
 @dataclass
