@@ -8,7 +8,6 @@ the harness controls.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +20,6 @@ from tests.conformance.source_harness import (
     SourceHarness,
     assert_changes_complete,
     assert_ordered,
-    assert_within,
     first_difference,
     frozen,
     machine_of,
@@ -29,8 +27,7 @@ from tests.conformance.source_harness import (
     read_by_extents,
     reading,
 )
-
-KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+from tests.conformance.source_tracking import KEBAB, TrackingGuarantees
 
 
 class SourcePortSuite:
@@ -255,38 +252,8 @@ class ComparingSuite(SourcePortSuite):
             assert KEBAB.fullmatch(disk.tracking.cause)
 
 
-class TrackingSuite(SourcePortSuite):
+class TrackingSuite(TrackingGuarantees, SourcePortSuite):
     """A source that tells what changed."""
-
-    @pytest.fixture
-    def tracked(self, source: Source, harness: SourceHarness) -> int:
-        """The tracking granularity in bytes."""
-        fact = next(disk for disk in machine_of(source, harness).disks if disk.key == harness.disk_key)
-        assert fact.tracking != "compare"
-        return fact.granularity_bytes
-
-    def test_changes_are_complete_and_exact(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """Changes since the base rebuild the disk, and nothing outside the written units is reported."""
-        dice = random.Random(11)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        for _ in range(3):
-            assert base
-            before = harness.content()
-            written = [(dice.randrange(len(before) - 20000), dice.randrange(1, 20000)) for _ in range(4)]
-            for offset, length in written:
-                harness.write(offset, dice.randbytes(length))
-            with frozen(source, harness, base, committed=True) as disk:
-                assert_within(assert_changes_complete(disk, before, harness.content()), written, tracked)
-                base = disk.base_token
-
-    def test_no_writes_no_changes(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """A disk that nobody wrote has no changes."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        with frozen(source, harness, base, committed=True) as disk:
-            assert isinstance(disk.tracking, Tracked)
-            assert list(disk.changes()) == []
 
     def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A discarded range is a change that says zero, so that older data is cleared."""
@@ -300,60 +267,6 @@ class TrackingSuite(SourcePortSuite):
         with frozen(source, harness, base, committed=True) as disk:
             changes = assert_changes_complete(disk, before, harness.content())
         assert sum(change.length for change in changes if change.zero) >= length
-
-    def test_a_failed_run_keeps_the_old_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """After a release without commit, changes since the old base are still complete."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        before = harness.content()
-        harness.write(100_000, b"first" * 1000)
-        with frozen(source, harness, base, committed=False) as disk:
-            assert_changes_complete(disk, before, harness.content())
-        harness.write(500_000, b"second" * 1000)
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
-
-    def test_a_failed_full_leaves_no_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """After a full that was not committed the next full gives a base that works."""
-        with frozen(source, harness, committed=False):
-            pass
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        before = harness.content()
-        harness.write(70_000, b"later")
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
-
-    def test_an_invalid_base_is_untracked(self, source: Source, harness: SourceHarness, tracked: int) -> None:
-        """A base that the source cannot honour is Untracked with a stable cause; the disk is still readable."""
-        content = harness.content()
-        with frozen(source, harness, harness.invalid_base()) as disk:
-            assert isinstance(disk.tracking, Untracked)
-            assert KEBAB.fullmatch(disk.tracking.cause)
-            with reading(disk) as reader:
-                assert read(reader, 0, 4096) == content[:4096]
-
-    def test_reconcile_keeps_tracking_since_kept_bases(
-        self, source: Source, harness: SourceHarness, tracked: int
-    ) -> None:
-        """A crash in the middle of an incremental loses no change since the base in force."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
-        assert base
-        before = harness.content()
-        harness.write(150_000, b"before the crash" * 10)
-        machine = machine_of(source, harness)
-        doomed = harness.make_source()
-        snapshot = doomed.snapshot(machine, SnapshotRequest(label="crashed", bases={harness.disk_key: base}))
-        if harness.can_write_during_snapshot:
-            harness.write(450_000, b"in the crashed run" * 10)
-        harness.crash(doomed, snapshot)
-        if harness.can_write_during_snapshot:
-            harness.write(850_000, b"after the crash" * 10)
-        source.reconcile(machine, {harness.disk_key: base})
-        harness.write(950_000, b"after the clean-up" * 10)
-        with frozen(source, harness, base, committed=True) as disk:
-            assert_changes_complete(disk, before, harness.content())
 
 
 class OnlineSuite(TrackingSuite):

@@ -254,6 +254,31 @@ def test_a_session_is_kept_alive(behind: Vcsim, proxy: SoapProxy, session_of: Ma
     assert caught.value.code == "session-closed"
 
 
+def test_a_call_under_way_at_the_close_leaves_no_connection(
+    behind: Vcsim, proxy: SoapProxy, session_of: MakeSession
+) -> None:
+    """A connection that is in use while the session is closed is closed with its answer, not kept for the next call."""
+    session = session_of(behind)
+    _ = session.content
+    stub = session._stub
+    heard, answered = threading.Event(), threading.Event()
+
+    def slowly(answer: bytes) -> bytes:
+        heard.set()
+        answered.wait(30)
+        return answer
+
+    proxy.rules.rewrite["CurrentTime"] = slowly
+    thread = threading.Thread(target=session.touch)
+    thread.start()
+    assert heard.wait(30)
+    session.close()
+    answered.set()
+    thread.join()
+    assert stub is not None
+    assert stub.pool == []
+
+
 @pytest.mark.parametrize(
     ("server", "spoken"),
     [
