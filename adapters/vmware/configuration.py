@@ -123,8 +123,8 @@ def read_file(session: Session, datastore: str, path: str, datacenter_path: str)
     try:
         with translated(f"{name} cannot be read", session.host):
             connection.request("GET", target, headers={"Cookie": f"vmware_soap_session={session.cookie()}"})
-            response = connection.getresponse()
-            content = response.read(MOST_FILE_BYTES + 1)
+            with connection.getresponse() as response:
+                content = response.read(MOST_FILE_BYTES + 1)
         return _accepted(name, response.status, content)
     finally:
         hang_up(connection)

@@ -23,6 +23,7 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid
 from adapters.vmware.faults import UNANSWERED, connection_error, translated
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.trust import thumbprint_sha1, trust_context
+from adapters.vmware.wire import WholeConnection
 
 T = TypeVar("T")
 
@@ -151,7 +152,7 @@ class Session:
         threading.Thread(target=self._keep_alive, name="vsphere-keep-alive", daemon=True).start()
 
     def _make_stub(self, version: str) -> SoapStubAdapter:
-        return SoapStubAdapter(
+        stub = SoapStubAdapter(
             host=self.settings.host,
             port=self.settings.port,
             version=versionMap[version],
@@ -160,6 +161,8 @@ class Session:
             connectionPoolTimeout=_IDLE_SECONDS,
             httpConnectionTimeout=self.timing.call_seconds,
         )
+        stub.scheme = WholeConnection  # type: ignore[assignment]  # its type is guessed from the first of three
+        return stub
 
     def _spoken(self) -> str:
         """Ask the server for its version. Raises SourceInvalid for one that is too old."""

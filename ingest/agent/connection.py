@@ -169,8 +169,8 @@ class Line:
         connection: http.client.HTTPConnection = self._own.connection
         try:
             connection.request(method, path, body, self._headers)
-            response = connection.getresponse()
-            answer = response.read(MAX_ANSWER_BYTES + 1)
+            with connection.getresponse() as response:
+                answer = response.read(MAX_ANSWER_BYTES + 1)
             with self._counting:
                 self.sent_bytes += len(body)
         except ssl.SSLCertVerificationError as error:

@@ -109,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault.isdigit():
             self._answer(int(fault), {}, b"no")
+        elif fault.startswith("closing-"):
+            self._answer(int(fault.removeprefix("closing-")), {}, b"no" * 65_536, "no-length")
         elif self.headers.get("Cookie") != f"vmware_soap_session={server.cookie}":
             self._answer(401, {}, b"who are you?")
         elif self.path not in server.files:

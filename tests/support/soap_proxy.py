@@ -10,7 +10,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,10 +27,12 @@ _FAULT = """<?xml version="1.0" encoding="UTF-8"?>
 class Rules:
     """What happens to calls, by the method's name on the wire; a count of None means always.
 
+    `refuse`: answered with this status and much text, ended by hanging up, unheard by the server.
     `faults`: answered with this fault, unheard by the server. `lost`: heard, the reply is not sent. `silent`: neither.
     `rewrite`: the answer, changed. `slow`: wait for the event, then pass on. `seen` lists all calls.
     """
 
+    refuse: dict[str, int] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
@@ -92,6 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.rules.silent:
             self.over.wait(30)
             self.close_connection = True
+        elif name in self.rules.refuse:
+            self.send_response(self.rules.refuse[name])
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"no" * 65_536)
         elif self.rules.faults.get(name):
             self._answer(500, _fault(self.rules.faults[name].pop(0)), {"Content-Type": "text/xml"})
         else:
@@ -111,10 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection("127.0.0.1", self.target_port, context=trusting, timeout=60)
         headers = {key: value for key, value in self.headers.items() if key.lower() != "accept-encoding"}
-        connection.request(self.command, self.path, body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        connection.close()
+        with closing(connection):
+            connection.request(self.command, self.path, body, headers)
+            with connection.getresponse() as response:
+                answer = response.read()
         if self.rules.lost.get(name):
             self.rules.lost[name] -= 1
             self.close_connection = True

@@ -86,9 +86,9 @@ def _put(
             connection.endheaders()
             for piece in pieces:
                 connection.send(piece)
-            response = connection.getresponse()
-            response.read(_PIECE_BYTES)
-            status = response.status
+            with connection.getresponse() as response:
+                response.read(_PIECE_BYTES)
+                status = response.status
     finally:
         hang_up(connection)
     _require_accepted(name, status)

@@ -116,8 +116,7 @@ class ExportReader:
 
     def _download(self) -> None:
         try:
-            with contextlib.closing(self._connect()) as connection:
-                response = self._get(connection)
+            with contextlib.closing(self._connect()) as connection, self._get(connection) as response:
                 for extent in decode(response.read, self._spool.write, self.size_bytes):
                     self._told(extent)
             self._lease.end(complete=True)
@@ -153,6 +152,7 @@ class ExportReader:
         connection.request("GET", self._url.target, headers={"Cookie": f"vmware_soap_session={self._access.cookie()}"})
         response = connection.getresponse()
         if response.status != 200:
+            response.close()
             raise SourceUnavailable(
                 f"{self._access.name} is not sent", code="export-status", why=f"status {response.status}"
             )

@@ -146,9 +146,9 @@ class RangedFile:
         last = offset + len(buffer) - 1
         deadline = time.monotonic() + self._timeout
         connection.request("GET", self._target, headers={**self._server.headers(), "Range": f"bytes={offset}-{last}"})
-        response = connection.getresponse()
-        total = self._check(response, offset, last)
-        _receive(response, buffer, deadline)
+        with connection.getresponse() as response:  # on a failure the connection is given up, too
+            total = self._check(response, offset, last)
+            _receive(response, buffer, deadline)
         if response.will_close:
             connection.close()  # it connects anew by itself when it is used again
         return total
@@ -198,7 +198,6 @@ def _receive(response: http.client.HTTPResponse, buffer: memoryview, deadline: f
             raise _Lost("the answer did not come in time")
     if response.chunked and response.read(1):
         raise SourceInvalid("The server sends more than the range", code="range-length")
-    response.close()
 
 
 def _translated(error: OSError | http.client.HTTPException, host: str) -> Exception:

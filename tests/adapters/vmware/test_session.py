@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import socket
 import ssl
@@ -252,6 +253,20 @@ def test_a_session_is_kept_alive(behind: Vcsim, proxy: SoapProxy, session_of: Ma
     with pytest.raises(AdapterError) as caught:
         session.touch()
     assert caught.value.code == "session-closed"
+
+
+def test_a_refusal_that_nobody_reads_keeps_no_connection(
+    behind: Vcsim, proxy: SoapProxy, session_of: MakeSession
+) -> None:
+    """An answer that is not SOAP, ended by hanging up, leaves no open socket to the garbage collector."""
+    session = session_of(behind)
+    _ = session.content
+    proxy.rules.refuse["CurrentTime"] = 503
+    with pytest.raises(SourceUnavailable) as caught:
+        session.touch()
+    assert caught.value.code == "server-refused"
+    sockets = [found for found in gc.get_objects() if isinstance(found, ssl.SSLSocket) and not found.server_side]
+    assert not [found for found in sockets if found.fileno() != -1 and found.getpeername()[1] == proxy.port]
 
 
 def test_a_call_under_way_at_the_close_leaves_no_connection(

@@ -69,8 +69,8 @@ class RestServer:
             if body is not None:
                 headers["Content-Type"] = "application/json"
             connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            answer = response.read(_MAX_ANSWER + 1)
+            with connection.getresponse() as response:
+                answer = response.read(_MAX_ANSWER + 1)
         finally:
             connection.close()
         if len(answer) > _MAX_ANSWER:

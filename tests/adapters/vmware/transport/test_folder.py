@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -154,6 +155,17 @@ def test_another_answer_is_refused(
         read(reader, 1000, 1000)
     assert refused.value.code == code
     assert read(reader, 1000, 1000) == CONTENT[1000:2000]
+
+
+def test_an_answer_that_nobody_reads_to_its_end_keeps_no_connection(server: FolderServer, open_folder: Open) -> None:
+    """A refusal that the server ends by hanging up leaves no open socket to the garbage collector."""
+    reader = open_folder()
+    server.faults.append("closing-403")
+    with pytest.raises(SourceDenied) as refused:
+        read(reader)
+    assert refused.value.code == "folder-denied"
+    sockets = [found for found in gc.get_objects() if isinstance(found, ssl.SSLSocket) and not found.server_side]
+    assert not [found for found in sockets if found.fileno() != -1 and found.getpeername()[1] == server.port]
 
 
 @pytest.mark.parametrize("fault", ["chunked", "no-length"])
