@@ -5,12 +5,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider tools test-tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 ontap-client oidc-provider tools test-tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
-test: setup-dev lake-readers duckdb-1 oidc-provider test-tools
+test: setup-dev lake-readers duckdb-1 ontap-client oidc-provider test-tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -43,6 +43,10 @@ lake-readers: $(UV)
 # The SQL door must hold on both major versions of DuckDB; its tests run a second time with this one.
 duckdb-1: $(UV)
 	UV_PROJECT_ENVIRONMENT=build/duckdb-1 $(UV) sync --locked --only-group duckdb-1 --quiet
+
+# NetApp's own client, which our fake of ONTAP must satisfy.
+ontap-client: $(UV)
+	UV_PROJECT_ENVIRONMENT=build/ontap-client $(UV) sync --locked --only-group ontap-client --quiet
 
 # The identity provider that tests talk to; where npm is missing those tests skip.
 oidc-provider: build/oidc-provider/node_modules/.package-lock.json

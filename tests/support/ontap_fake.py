@@ -1,6 +1,7 @@
 """A fake of ONTAP's REST API, which answers in the shapes of NetApp's public documentation. No array was recorded.
 
-It keeps volumes, snapshots, LUNs and maps, and refuses what the documentation says is refused.
+It keeps volumes, snapshots, LUNs and maps, and refuses what the documentation says is refused. NetApp's own Python
+client works with it in the tests.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._act(lambda path: self.server.post(path, body))
 
     def do_DELETE(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self._act(self.server.delete)
 
     def _act(self, act: Callable[[str], str | None]) -> None:
@@ -160,13 +162,17 @@ class _Handler(BaseHTTPRequestHandler):
             if refused is not None:
                 self._answer(409, _error(refused))
                 return
-        self.server.jobs[job] = {"uuid": job, "state": "failure" if fault == "job-fails" else "success"}
+        job_link = {"_links": {"self": {"href": f"/api/cluster/jobs/{job}"}}}
+        self.server.jobs[job] = {**job_link, "uuid": job, "state": "failure" if fault == "job-fails" else "success"}
         if fault == "job-fails":
             self.server.jobs[job]["message"] = "the aggregate is offline"
         if fault == "lost-reply":
             self.close_connection = True
             return
-        self._answer(202, {"job": {"uuid": job}})
+        if not self.path.startswith("/api/storage/volumes/") and fault != "job-fails":  # LUNs and maps are done at once
+            self._answer(201 if self.command == "POST" else 200, {})
+            return
+        self._answer(202, {"job": {"uuid": job, **job_link}})
 
     def _known(self) -> bool:
         self.server.calls.append(f"{self.command} {self.path}")
