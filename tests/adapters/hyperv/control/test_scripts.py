@@ -1,4 +1,4 @@
-"""Every script of the package keeps the rules of `adapters/hyperv/scripts/README.md`: no PowerShell is here to object."""
+"""Every script of the package keeps the rules of `adapters/hyperv/scripts/README.md`: nothing else here objects."""
 
 from __future__ import annotations
 
