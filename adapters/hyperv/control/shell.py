@@ -167,6 +167,9 @@ class Shell:
         except _Lost:
             if not effect:
                 raise
+        except AdapterError as error:
+            if not effect or error.code != "winrm-fault":  # any other refusal came before the script
+                raise
 
     def _finish(self) -> Output:
         """Take output until the command has ended."""
