@@ -222,6 +222,7 @@ def test_the_quota_of_shells_is_a_limit(start_host: StartHost, runner_of: MakeRu
         (Status(200), SourceUnavailable, "not-winrm"),
         (Status(200, b"<x/>"), SourceUnavailable, "not-winrm"),
         (Status(500, b"\xff\xfe"), SourceUnavailable, "not-winrm"),
+        (Status(200, b"x" * (5 << 20)), SourceLimit, "answer-too-large"),
     ],
 )
 def test_each_refusal_has_its_code(
