@@ -12,7 +12,17 @@ from typing import Literal
 
 from adapters.errors import SourceInvalid
 from adapters.hyperv.asking import Asked, ask, start
-from adapters.hyperv.facts import AttachedDisk, ChangePage, Checkpoint, DiskFile, Host, Job, Machine, ReferencePoint, Started
+from adapters.hyperv.facts import (
+    AttachedDisk,
+    ChangePage,
+    Checkpoint,
+    DiskFile,
+    Host,
+    Job,
+    Machine,
+    ReferencePoint,
+    Started,
+)
 
 MOST_RANGES = 4096
 """How many ranges a page of a change list has at most: a script's answer must stay small."""
@@ -46,21 +56,22 @@ class Calls:
         """The machine's checkpoints of all kinds, oldest first."""
         return ask(self._host, "checkpoints", tuple[Checkpoint, ...], machine=machine_id)
 
-    def create_checkpoint(self, machine_id: str, consistency: Literal["application", "crash"]) -> Started:
+    def create_checkpoint(
+        self, machine_id: str, consistency: Literal["application", "crash"], *, leave_out: bool
+    ) -> Started:
         """Start making a recovery checkpoint; `affected` of its end is the checkpoint's id.
 
         Application consistency is asked as a copy, which leaves the logs of the guest's databases alone. The host does
-        not fall back by itself: the job fails. No disk is left out silently either: one that cannot be frozen fails
-        the job, so callers exclude pass-through disks knowingly (`ignore` is told by the machine's own disks).
+        not fall back by itself: the job fails. Disks that no checkpoint holds (pass-through) fail it, too, unless the
+        caller knows of them and lets the host `leave_out` them. The checkpoint carries no label yet: see `marks`.
         """
-        level = _LEVELS[consistency]
         return start(
             self._host,
             "create-checkpoint",
             "No checkpoint was made",
             machine=machine_id,
-            consistency_level=level,
-            ignore_others=self._has_others(machine_id),
+            consistency_level=_LEVELS[consistency],
+            leave_out=leave_out,
         )
 
     def rename_checkpoint(self, checkpoint_id: str, name: str, notes: str) -> Started:
@@ -97,7 +108,14 @@ class Calls:
         `changes-unknown` when the host cannot tell (the id is unknown, or tracking was broken).
         """
         page = ask(
-            self._host, "changes", ChangePage, path=path, limit_id=rct_id, offset=offset, length=length, most=MOST_RANGES
+            self._host,
+            "changes",
+            ChangePage,
+            path=path,
+            limit_id=rct_id,
+            offset=offset,
+            length=length,
+            most=MOST_RANGES,
         )
         if not 0 < page.processed <= length:
             raise SourceInvalid(
@@ -110,9 +128,7 @@ class Calls:
     def export_definition(self, machine_id: str, checkpoint_id: str, folder: str) -> Started:
         """Start writing the machine's definition as of a checkpoint into a folder of the host, without its disks."""
         what = "The machine's definition was not exported"
-        return start(
-            self._host, "export-definition", what, machine=machine_id, checkpoint=checkpoint_id, folder=folder
-        )
+        return start(self._host, "export-definition", what, machine=machine_id, checkpoint=checkpoint_id, folder=folder)
 
     def job(self, job_id: str) -> Job:
         """A job as it stands. The host forgets a job some minutes after its end: SourceNotFound `job-missing`."""
@@ -121,6 +137,3 @@ class Calls:
     def cancel_job(self, job_id: str) -> None:
         """Ask the host to cancel a job. One that cannot be cancelled goes on."""
         ask(self._host, "cancel-job", int, job=job_id)
-
-    def _has_others(self, machine_id: str) -> bool:
-        return any(disk.kind == "passthrough" for disk in self.machine(machine_id).disks)

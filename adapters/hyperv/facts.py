@@ -92,7 +92,7 @@ class DiskFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint of a machine; `label` is ours when `marks` put it there, else None. `created_at` is aware UTC."""
+    """A checkpoint of a machine. `marks` says whose it is by its name and notes. `created_at` is aware, the host's time."""
 
     id: str
     machine_id: str
