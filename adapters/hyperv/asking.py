@@ -46,16 +46,13 @@ class _Answer(msgspec.Struct):
 
 def ask(host: Asked, script: str, shape: type[T], /, **arguments: object) -> T:
     """Run a script and return its answer as `shape`. Raises SourceInvalid for another, and what the runner raises."""
-    try:
-        answer = host.run(script, arguments)
-    except AdapterError as error:
-        raise _of_kind(error) from None
-    try:
-        return msgspec.convert(_spelled(answer), shape)
-    except msgspec.ValidationError as error:
-        raise SourceInvalid(
-            f"Hyper-V answered {script} with something else than agreed", code="answer-malformed", why=str(error)
-        ) from None
+    return _shaped(script, host.run(script, arguments), shape)
+
+
+def ask_all(host: Asked, script: str, shape: type[T], /, **arguments: object) -> T:
+    """As `ask`, for a list in `items`: a script's answer is one object."""
+    items = _shaped(script, host.run(script, arguments), dict[str, Any]).get("items")
+    return _shaped(script, items, shape)
 
 
 def start(host: Asked, script: str, what: str, /, **arguments: object) -> Started:
@@ -74,12 +71,13 @@ def refused(value: int, what: str) -> AdapterError:
     return kind(what, code=code, why=f"{why} ({value})")
 
 
-def _of_kind(error: AdapterError) -> AdapterError:
-    """The runner knows a script's own code and not what it means."""
-    kind = _KINDS.get(error.code)
-    if kind is None or isinstance(error, kind):
-        return error
-    return kind(error.what, code=error.code, why=error.why, hint=error.hint)
+def _shaped(script: str, answer: Any, shape: type[T]) -> T:
+    try:
+        return msgspec.convert(_spelled(answer), shape)
+    except msgspec.ValidationError as error:
+        raise SourceInvalid(
+            f"Hyper-V answered {script} with something else than agreed", code="answer-malformed", why=str(error)
+        ) from None
 
 
 def _spelled(answer: Any) -> Any:
@@ -92,19 +90,6 @@ def _spelled(answer: Any) -> Any:
         return {key: _spelled(value) for key, value in answer.items()}
     return answer
 
-
-_KINDS: dict[str, type[AdapterError]] = {
-    "machine-missing": SourceNotFound,
-    "checkpoint-missing": SourceNotFound,
-    "reference-point-missing": SourceNotFound,
-    "job-missing": SourceNotFound,
-    "disk-missing": SourceNotFound,
-    "file-missing": SourceNotFound,
-    "changes-unknown": SourceConflict,
-    "cluster-missing": SourceInvalid,
-    "tracking-unsupported": SourceInvalid,
-}
-"""What the codes of our scripts mean."""
 
 _VALUES: dict[int, tuple[type[AdapterError], str, str]] = {
     1: (SourceInvalid, "method-unsupported", "the host does not support it"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 from adapters.errors import SourceInvalid
-from adapters.hyperv.asking import Asked, ask, start
+from adapters.hyperv.asking import Asked, ask, ask_all, start
 from adapters.hyperv.facts import (
     AttachedDisk,
     ChangePage,
@@ -42,7 +42,7 @@ class Calls:
 
     def machines(self) -> tuple[Machine, ...]:
         """All machines of the host itself (of a cluster: of this node), planned ones not among them."""
-        return ask(self._host, "machines", tuple[Machine, ...])
+        return ask_all(self._host, "machines", tuple[Machine, ...])
 
     def machine(self, machine_id: str) -> Machine:
         """One machine. Raises SourceNotFound `machine-missing` when it is not, or no longer, at this host."""
@@ -54,7 +54,7 @@ class Calls:
 
     def checkpoints(self, machine_id: str) -> tuple[Checkpoint, ...]:
         """The machine's checkpoints of all kinds, oldest first."""
-        return ask(self._host, "checkpoints", tuple[Checkpoint, ...], machine=machine_id)
+        return ask_all(self._host, "checkpoints", tuple[Checkpoint, ...], machine=machine_id)
 
     def create_checkpoint(
         self, machine_id: str, consistency: Literal["application", "crash"], *, leave_out: bool
@@ -81,7 +81,7 @@ class Calls:
 
     def checkpoint_disks(self, checkpoint_id: str) -> tuple[AttachedDisk, ...]:
         """The disks that a checkpoint froze: paths of the files to read, which may be .vhdx or .avhdx."""
-        return ask(self._host, "checkpoint-disks", tuple[AttachedDisk, ...], checkpoint=checkpoint_id)
+        return ask_all(self._host, "checkpoint-disks", tuple[AttachedDisk, ...], checkpoint=checkpoint_id)
 
     def convert_to_reference_point(self, checkpoint_id: str) -> Started:
         """Start replacing a recovery checkpoint by a reference point, whose id is `affected` at the end."""
@@ -94,7 +94,7 @@ class Calls:
 
     def reference_points(self, machine_id: str) -> tuple[ReferencePoint, ...]:
         """The machine's reference points, other products' included. A host without them has none."""
-        return ask(self._host, "reference-points", tuple[ReferencePoint, ...], machine=machine_id)
+        return ask_all(self._host, "reference-points", tuple[ReferencePoint, ...], machine=machine_id)
 
     def destroy_reference_point(self, reference_point_id: str) -> Started:
         """Start removing a reference point."""
@@ -136,4 +136,4 @@ class Calls:
 
     def cancel_job(self, job_id: str) -> None:
         """Ask the host to cancel a job. One that cannot be cancelled goes on."""
-        ask(self._host, "cancel-job", int, job=job_id)
+        ask(self._host, "cancel-job", dict[str, int], job=job_id)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 MachineState = Literal["running", "off", "paused", "saved", "changing", "unknown"]
-"""`changing`: starting, stopping, saving, being moved or frozen. A saved machine has memory that belongs to its disks."""
+"""`changing`: starting, stopping, saving, being moved or frozen. A saved machine's memory belongs to its disks."""
 
 DiskKind = Literal["file", "passthrough", "shared"]
 """`shared`: several machines may write to it, be it a VHD Set (.vhds) or a VHDX attached for sharing."""
@@ -92,7 +92,7 @@ class DiskFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint of a machine. `marks` says whose it is by its name and notes. `created_at` is aware, the host's time."""
+    """A checkpoint of a machine; `marks` tells by name and notes whose it is. `created_at` is the host's time, aware."""
 
     id: str
     machine_id: str
@@ -153,7 +153,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A part of a change list: `ranges` are (offset, length) within the first `processed` bytes from where it was asked.
+    """A part of a change list: `ranges` are (offset, length) in the first `processed` bytes from where it was asked.
 
     As the host has them: they may be in any order, overlap, and reach over an end. `processed` is positive.
     """
@@ -164,9 +164,10 @@ class ChangePage:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of a failover cluster."""
+    """A node of a failover cluster; `address` is the full name that it is reached by."""
 
     name: str
+    address: str
     state: Resource
 
 
@@ -181,7 +182,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A cluster shared volume: its `path` such as `C:\\ClusterStorage\\Volume1`, and the node that coordinates it now."""
+    """A cluster shared volume: its `path`, such as `C:\\ClusterStorage\\Volume1`, and the node that coordinates it."""
 
     name: str
     path: str
