@@ -12,7 +12,8 @@ from adapters.virtualdisk.locator import Locate
 class VirtualDisk:
     """The disk in an open chain of files. Safe to use from several threads.
 
-    `identity` is the VHDX's virtual disk id or the VHD's unique id, lower-case with dashes; `format` is `vhdx` or `vhd`.
+    `identity` is the VHDX's virtual disk id or the VHD's unique id, lower-case with dashes; `format` is `vhdx` or
+    `vhd`.
     """
 
     size_bytes: int
