@@ -134,12 +134,12 @@ def _disk(attached: AttachedDisk, header: DiskFile | Unread | None, *, tracked: 
 
 
 def _label(attached: AttachedDisk) -> str:
-    """The file's name, without what a checkpoint added, and its location: a name alone may be there twice."""
+    """The file's name without ending and what a checkpoint added, and its location: a name alone may be there twice."""
     name = attached.path.rpartition("\\")[2]
     stem, _, ending = name.rpartition(".")
     if ending.lower() in ("avhdx", "avhd"):
-        name = stem.rpartition("_")[0] or stem
-    return f"{name} at {attached.place.rpartition('/')[2]}"
+        stem = stem.rpartition("_")[0] or stem
+    return f"{stem or name} at {attached.place.rpartition('/')[2]}"
 
 
 def _exclusion(attached: AttachedDisk, header: DiskFile | Unread | None) -> Exclusion | None:
