@@ -60,7 +60,10 @@ class AreaList:
         return sum(length for _, length in self)
 
     def add(self, start: int, end: int) -> None:
-        """Append an area that begins no earlier than the last one."""
+        """Append an area. One that begins before the last ones takes them in, with what is between them."""
+        while self._starts and start < self._starts[-1]:
+            self._starts.pop()
+            end = max(end, self._ends.pop())
         if self._ends and start <= self._ends[-1] + self._gap:
             self._ends[-1] = max(self._ends[-1], end)
             return
