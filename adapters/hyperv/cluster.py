@@ -1,0 +1,177 @@
+"""Which host a machine is at, and which host its disks are best read through. Imports `adapters.errors`, this package.
+
+A machine of a cluster may move at any moment, so an owner is only where we look first. What fails because it has moved
+is asked again at its new owner: reads whatever failed, effects only where the old node says that the thing is not
+there, which means that nothing was done. A single host is its machines' owner for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from adapters.errors import AdapterError, SourceNotFound, SourceUnavailable
+from adapters.hyperv.asking import Asked, ask_all
+from adapters.hyperv.calls import Calls
+from adapters.hyperv.facts import Group, Machine, Node, Started, Volume
+from adapters.hyperv.jobs import JobWaiter
+
+T = TypeVar("T")
+
+_MOVED = frozenset({"machine-missing", "checkpoint-missing", "reference-point-missing"})
+_MOST_MOVES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All machines that hosts told of, and the names of nodes that are up and could not be asked."""
+
+    machines: tuple[Machine, ...]
+    silent: tuple[str, ...]
+
+
+class Hosts:
+    """A host, or all nodes of the cluster that `entry` belongs to. Safe to use from several threads.
+
+    `runner_of` gives the runner of a host by its name or address.
+    """
+
+    def __init__(self, runner_of: Callable[[str], Asked], entry: str, waiter: JobWaiter, *, cluster: bool) -> None:
+        self._runner_of = runner_of
+        self._entry = entry
+        self._waiter = waiter
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._addresses: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+
+    @property
+    def entry(self) -> Calls:
+        """The host of the settings."""
+        return Calls(self._runner_of(self._entry))
+
+    def machines(self) -> Found:
+        """The machines of all hosts, those of the nodes that do not answer left out and told of.
+
+        Raises what a single host raises, and SourceUnavailable when no node of the cluster answers.
+        """
+        if not self._cluster:
+            return Found(self.entry.machines(), ())
+        machines: dict[str, Machine] = {}
+        silent: list[str] = []
+        for node in self.nodes():
+            if node.state == "down":
+                continue
+            try:
+                told = Calls(self._runner_of(node.address)).machines()
+            except SourceUnavailable:
+                silent.append(node.name)
+                continue
+            for machine in told:
+                machines[machine.id] = machine
+                self._note_owner(machine.id, node.address)
+        return Found(tuple(machines.values()), tuple(silent))
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the cluster."""
+        nodes = self._ask_cluster("cluster-nodes", tuple[Node, ...])
+        with self._lock:
+            self._addresses = {node.name.casefold(): node.address for node in nodes}
+        return nodes
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """The cluster shared volumes with their coordinators of this moment; none of a single host."""
+        return self._ask_cluster("cluster-volumes", tuple[Volume, ...]) if self._cluster else ()
+
+    def owner(self, machine_id: str) -> str:
+        """The address of the host that has the machine now, asked anew. Raises SourceNotFound `machine-missing`."""
+        if not self._cluster:
+            return self._entry
+        groups = self._ask_cluster("cluster-groups", tuple[Group, ...])
+        name = next((group.owner for group in groups if group.machine_id == machine_id), None)
+        address = self._address(name) if name is not None else self._look_for(machine_id)
+        self._note_owner(machine_id, address)
+        return address
+
+    def read(self, machine_id: str, ask: Callable[[Calls], T]) -> T:
+        """Ask the machine's host something that changes nothing; again at the new owner when it fails on a move."""
+        return self._at_owner(machine_id, ask, lambda error: True)
+
+    def run(self, machine_id: str, start: Callable[[Calls], Started], what: str, *, seconds: float) -> tuple[str, ...]:
+        """Start something at the machine's host and wait for its end there; return the identifiers of what it made.
+
+        Raises what JobWaiter.wait does.
+        """
+
+        def begin(calls: Calls) -> tuple[Calls, Started]:
+            return calls, start(calls)
+
+        calls, started = self._at_owner(machine_id, begin, lambda error: error.code in _MOVED)
+        return self._waiter.wait(calls, started, what, seconds=seconds)
+
+    def reading_host(self, machine_id: str, path: str) -> str:
+        """The address of the host to read a file through: its volume's coordinator, else the machine's owner."""
+        for volume in self.volumes():
+            if _inside(path, volume.path):
+                return self._address(volume.owner)
+        return self.owner(machine_id)
+
+    def _at_owner(self, machine_id: str, do: Callable[[Calls], T], again: Callable[[AdapterError], bool]) -> T:
+        address = self._owners.get(machine_id) or self.owner(machine_id)
+        for _ in range(_MOST_MOVES):
+            try:
+                return do(Calls(self._runner_of(address)))
+            except AdapterError as error:
+                if not self._cluster or not again(error):
+                    raise
+                moved_to = self.owner(machine_id)
+                if moved_to.casefold() == address.casefold():
+                    raise
+                address = moved_to
+        return do(Calls(self._runner_of(address)))
+
+    def _ask_cluster(self, script: str, shape: type[T]) -> T:
+        """Ask any node: the entry first, then those that were seen before."""
+        with self._lock:
+            known = [self._entry, *self._addresses.values()]
+        failure: SourceUnavailable | None = None
+        for address in dict.fromkeys(known):
+            try:
+                return ask_all(self._runner_of(address), script, shape)
+            except SourceUnavailable as error:
+                failure = failure or error
+        raise failure or SourceUnavailable("No node of the cluster answers", code="cluster-silent")
+
+    def _look_for(self, machine_id: str) -> str:
+        """A machine that is no cluster resource is at the node where it was made."""
+        for node in self.nodes():
+            if node.state == "down":
+                continue
+            try:
+                Calls(self._runner_of(node.address)).machine(machine_id)
+            except (SourceNotFound, SourceUnavailable):
+                continue
+            return node.address
+        raise SourceNotFound(f"No node of the cluster has the machine {machine_id}", code="machine-missing")
+
+    def _address(self, name: str) -> str:
+        with self._lock:
+            known = self._addresses.get(name.casefold())
+        if known is not None:
+            return known
+        found = next((node.address for node in self.nodes() if node.name.casefold() == name.casefold()), None)
+        if found is None:
+            raise SourceNotFound(f"The cluster has no node {name}", code="node-missing")
+        return found
+
+    def _note_owner(self, machine_id: str, address: str) -> None:
+        with self._lock:
+            self._owners[machine_id] = address
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether a path is in a folder, as Windows compares them."""
+    path, folder = path.replace("/", "\\").casefold(), folder.replace("/", "\\").rstrip("\\").casefold()
+    return path.startswith(folder + "\\")
