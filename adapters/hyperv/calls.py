@@ -8,9 +8,12 @@ or `file-missing`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from adapters.errors import SourceInvalid
+import msgspec
+
+from adapters.errors import SourceInvalid, SourceNotFound
 from adapters.hyperv.asking import Asked, ask, ask_all, start
 from adapters.hyperv.facts import (
     AttachedDisk,
@@ -22,12 +25,20 @@ from adapters.hyperv.facts import (
     Machine,
     ReferencePoint,
     Started,
+    Unread,
 )
 
 MOST_RANGES = 4096
 """How many ranges a page of a change list has at most: a script's answer must stay small."""
 
+_MOST_FILES = 64
 _LEVELS = {"application": 1, "crash": 2}
+
+
+class _Header(msgspec.Struct):
+    path: str
+    header: DiskFile | None = None
+    why: str = ""
 
 
 class Calls:
@@ -48,9 +59,22 @@ class Calls:
         """One machine. Raises SourceNotFound `machine-missing` when it is not, or no longer, at this host."""
         return ask(self._host, "machine", Machine, machine=machine_id)
 
+    def disk_files(self, paths: Sequence[str]) -> dict[str, DiskFile | Unread]:
+        """What the headers of disk files say, by the paths asked for; of a file that cannot be read, why."""
+        told: dict[str, DiskFile | Unread] = {}
+        for at in range(0, len(paths), _MOST_FILES):
+            asked = list(paths[at : at + _MOST_FILES])
+            for answer in ask_all(self._host, "disk-files", tuple[_Header, ...], paths=asked):
+                told[answer.path] = answer.header or Unread(answer.path, answer.why)
+        missing = [path for path in paths if path not in told]
+        return told | {path: Unread(path, "the host did not tell of it") for path in missing}
+
     def disk_file(self, path: str) -> DiskFile:
-        """What the header of a disk file says. Raises SourceNotFound `file-missing`."""
-        return ask(self._host, "disk-file", DiskFile, path=path)
+        """What the header of one disk file says. Raises SourceNotFound `file-missing` when it cannot be read."""
+        told = self.disk_files((path,))[path]
+        if isinstance(told, Unread):
+            raise SourceNotFound(f"The host cannot read {path}", code="file-missing", why=told.why)
+        return told
 
     def checkpoints(self, machine_id: str) -> tuple[Checkpoint, ...]:
         """The machine's checkpoints of all kinds, oldest first."""

@@ -91,8 +91,16 @@ class DiskFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A disk file whose header the host could not read, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint of a machine; `marks` tells by name and notes whose it is. `created_at` is the host's time, aware."""
+    """A checkpoint of a machine; `marks` tells whose it is by its name and notes. `created_at` is aware."""
 
     id: str
     machine_id: str
