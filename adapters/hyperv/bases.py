@@ -8,7 +8,6 @@ says: all else is Untracked with its cause, for that disk alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -28,13 +27,6 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_bytes: int
     point: str
     rct: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Since:
-    """Where changes are asked from."""
-
-    rct: str
 
 
 def token(machine_id: str, disk: DiskFile, point: ReferencePoint) -> str:
@@ -63,8 +55,11 @@ def points_of(tokens: Mapping[str, str | None], machine_id: str) -> frozenset[st
 
 def judge(
     text: str | None, machine_id: str, disk: DiskFile, points: Mapping[str, ReferencePoint]
-) -> tuple[Tracked | Untracked, Since | None]:
-    """Say whether the changes of a frozen disk since the base can be asked for. `points` are the machine's, by id."""
+) -> tuple[Tracked | Untracked, str | None]:
+    """Say whether the changes of a frozen disk since the base can be asked for, and from which change tracking id on.
+
+    `points` are the machine's reference points, by their identifiers.
+    """
     if text is None:
         return Untracked("no-base"), None
     base = parse(text)
@@ -73,7 +68,7 @@ def judge(
     cause = _disk_cause(base, machine_id, disk) or _point_cause(base, points.get(base.point))
     if cause is not None or base.rct is None:
         return Untracked(cause or "rct-missing"), None
-    return Tracked(), Since(base.rct)
+    return Tracked(), base.rct
 
 
 def _disk_cause(base: Base, machine_id: str, disk: DiskFile) -> str | None:

@@ -1,7 +1,8 @@
-"""A machine's files by their paths at its host, through whichever host has them best. Imports the port and this package.
+"""A machine's files by their paths at its host, through whichever host has them best.
 
-Where a file is read is asked anew for each opening: machines and volumes of a cluster move while they are read. What
-a differencing disk says about its parent is never followed: the host says which files make up a disk.
+Imports `adapters.errors`, `adapters.virtualdisk` and this package. Where a file is read is asked anew for each opening:
+machines and volumes of a cluster move while they are read. What a differencing disk says about its parent is never
+followed: the host says which files make up a disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Files(Protocol):
 
     def read_bytes(self, unc: str) -> bytes:
         """The whole of a small file."""
+
+    def close(self) -> None:
+        """Give all connections back; closing twice is harmless."""
 
 
 class MachinePlaces:
@@ -59,7 +63,7 @@ class MachinePlaces:
         """Open a disk with all that it builds on."""
         parents = self.parents(path)
 
-        def locate(child_path: str, _: ParentLocator) -> str | None:
+        def locate(child_path: str, locator: ParentLocator) -> str | None:
             return parents.get(_key(child_path))
 
         return open_disk(path, self.open, locate)

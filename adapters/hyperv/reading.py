@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from adapters.areas import Area, cut
-from adapters.errors import SourceConflict, SourceInvalid, SourceNotFound, SourceUnavailable
+from adapters.errors import SourceConflict, SourceInvalid, SourceUnavailable
 from adapters.port import Extent
 from adapters.virtualdisk.chain import VirtualDisk
 
@@ -65,8 +65,9 @@ class SharedDisk:
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer`, over new connections when the old ones were lost."""
         while True:
-            disk = self._opened()
+            disk = None
             try:
+                disk = self._opened()
                 disk.pread_into(offset, buffer)
             except SourceUnavailable as lost:
                 self._give_up(disk, lost)
@@ -90,8 +91,8 @@ class SharedDisk:
                 self._disk = disk
             return self._disk
 
-    def _give_up(self, disk: VirtualDisk, lost: SourceUnavailable) -> None:
-        """Close files that failed, unless another reader has done it, and say whether to go on."""
+    def _give_up(self, disk: VirtualDisk | None, lost: SourceUnavailable) -> None:
+        """Close files that failed, unless another reader has done it. Raises `lost` when that has not helped."""
         with self._lock:
             if self._over:
                 raise closed() from None

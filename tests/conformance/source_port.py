@@ -256,7 +256,9 @@ class ComparingSuite(SourcePortSuite):
 
 
 class TrackingSuite(SourcePortSuite):
-    """A source that tells what changed."""
+    """A source that tells what changed. A discard is seen as zeros when it is `discarded_bytes` long, and aligned."""
+
+    discarded_bytes = 65536
 
     @pytest.fixture
     def tracked(self, source: Source, harness: SourceHarness) -> int:
@@ -288,8 +290,7 @@ class TrackingSuite(SourcePortSuite):
 
     def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A discarded range is a change that says zero, so that older data is cleared."""
-        start = 2 * max(tracked, 65536)
-        length = 2 * max(tracked, 65536)
+        start = length = 2 * max(tracked, self.discarded_bytes)
         harness.write(start, b"\x55" * length)
         base = backed_up(source, harness).base_token
         before = harness.content()
