@@ -4,7 +4,7 @@ A checkpoint without our name that a killed run left can be told from another pr
 not there before, it is a recovery checkpoint, and the host made it within the time that we would have waited for it.
 The note lives in the worker's runtime directory: a worker elsewhere removes named checkpoints only. A reference point
 is ours when a note or a base token has its identifier; one that was made in the moment before either knew of it is
-told and left, since it costs nothing and removing another product's would.
+told and left, unless nothing but our conversion can have made it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
-from adapters.hyperv.facts import Checkpoint
+from adapters.hyperv.facts import Checkpoint, ReferencePoint
 from adapters.hyperv.marks import is_ours
 
+_NEVER = datetime.fromtimestamp(0, UTC)
 _LATEST = timedelta(minutes=30)
 """How long after the note the host may have made what it was asked for: more than any wait of ours."""
 
@@ -28,7 +29,9 @@ _LATEST = timedelta(minutes=30)
 class Intent:
     """A run's note: what was `known` (identifiers of checkpoints and reference points) before it asked for anything.
 
-    `since` is the host's clock then. `checkpoint` and `reference_point` are what it made, as far as it came to know.
+    `since` is the host's clock then. `checkpoint` and `reference_point` are what it made, as far as it came to know;
+    `converting` says that it had the one turned into the other. `superseded` are our reference points from before,
+    which have had their day when the run's own is in force. When the run is `over`, the note keeps only what is ours.
     """
 
     machine_id: str
@@ -37,6 +40,9 @@ class Intent:
     since: datetime
     checkpoint: str | None = None
     reference_point: str | None = None
+    converting: bool = False
+    superseded: tuple[str, ...] = ()
+    over: bool = False
 
 
 class Intents:
@@ -82,13 +88,30 @@ class Intents:
         return self._folder / f"{machine_id}.json"
 
 
+def ended(machine_id: str, ours: Iterable[str]) -> Intent:
+    """The note of a machine that no run of ours works on: which reference points are ours."""
+    return Intent(machine_id, "", (), _NEVER, superseded=tuple(ours), over=True)
+
+
 def left_of(intent: Intent | None, checkpoints: Iterable[Checkpoint]) -> tuple[Checkpoint, ...]:
     """The checkpoints that runs of ours left: those with our mark, and the one that the note speaks of."""
     return tuple(found for found in checkpoints if is_ours(found) or (intent is not None and _meant(intent, found)))
 
 
+def converted(intent: Intent, checkpoints: Iterable[Checkpoint], points: Iterable[ReferencePoint]) -> tuple[str, ...]:
+    """Which reference points the note's conversion can have made: one for certain, or several of which one is ours.
+
+    None of them when it did not take place: the checkpoint is there still.
+    """
+    if intent.reference_point is not None:
+        return (intent.reference_point,)
+    if not intent.converting or any(found.id == intent.checkpoint for found in checkpoints):
+        return ()
+    return tuple(point.id for point in points if point.id not in intent.known)
+
+
 def _meant(intent: Intent, checkpoint: Checkpoint) -> bool:
-    if checkpoint.kind != "recovery" or checkpoint.id in intent.known:
+    if intent.over or checkpoint.kind != "recovery" or checkpoint.id in intent.known:
         return False
     if intent.checkpoint is not None:
         return checkpoint.id == intent.checkpoint

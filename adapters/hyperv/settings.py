@@ -1,4 +1,4 @@
-"""What a source of kind hyperv is told. Imports `adapters.errors`, `adapters.secret`.
+"""What a source of kind hyperv is told. Imports `adapters.errors`, `adapters.secret`, `adapters.trust`.
 
 Exactly one way to trust the host is meant: a pinned fingerprint, a CA file, the system's authorities (none of these is
 given), or none at all, which must be asked for by name. A password never travels in clear text.
@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from adapters.errors import SourceInvalid
 from adapters.secret import Secret
+from adapters.trust import plain
 
 Authentication = Literal["ntlm", "kerberos", "credssp", "basic"]
 """How WinRM learns who asks. Kerberos and CredSSP need the extra of their name."""
@@ -76,11 +77,6 @@ class HypervSettings:
             )
         if self.fingerprint is not None and not _FINGERPRINT.fullmatch(plain(self.fingerprint)):
             raise _invalid("a fingerprint is 64 hex digits: the SHA-256 of the host's certificate")
-
-
-def plain(fingerprint: str) -> str:
-    """A fingerprint without its colons, in capitals."""
-    return fingerprint.replace(":", "").strip().upper()
 
 
 def _invalid(why: str) -> SourceInvalid:

@@ -1,4 +1,4 @@
-"""vSphere's faults as our seven kinds of error. Imports `adapters.errors` and this package's `trust`.
+"""vSphere's faults as our seven kinds of error. Imports `adapters.errors` and `adapters.trust`.
 
 A fault object holds the connection it came by, so none is chained: what remains is its type's name and its message.
 """
@@ -22,7 +22,7 @@ from adapters.errors import (
     SourceNotFound,
     SourceUnavailable,
 )
-from adapters.vmware.trust import tls_error
+from adapters.trust import tls_error
 
 Fault = vmodl.MethodFault
 

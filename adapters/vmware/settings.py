@@ -1,4 +1,4 @@
-"""What a source of kind vmware is told. Imports `adapters.errors`, `adapters.secret` and this package.
+"""What a source of kind vmware is told. Imports `errors`, `secret` and `trust` of `adapters`, and this package.
 
 Exactly one way to trust the server is meant: a pinned fingerprint, a CA file, the system's authorities (neither is
 given), or none at all, which must be asked for by name.
@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from adapters.errors import SourceInvalid
 from adapters.secret import Secret
+from adapters.trust import plain
 from adapters.vmware.transport.array.settings import ArraySettings
 
 Quiesce = Literal["require", "prefer", "never"]
@@ -57,11 +58,6 @@ class VmwareSettings:
             raise _invalid(f"quiesce is one of {', '.join(get_args(Quiesce))}")
         if not 1 <= self.port <= 65535 or self.connections_per_host < 1:
             raise _invalid("port and connections per host are positive numbers")
-
-
-def plain(fingerprint: str) -> str:
-    """A fingerprint without its colons, in capitals."""
-    return fingerprint.replace(":", "").strip().upper()
 
 
 def _invalid(why: str) -> SourceInvalid:

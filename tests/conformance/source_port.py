@@ -22,6 +22,7 @@ from tests.conformance.source_harness import (
     assert_changes_complete,
     assert_ordered,
     assert_within,
+    backed_up,
     first_difference,
     frozen,
     machine_of,
@@ -173,8 +174,7 @@ class SourcePortSuite:
 
     def test_a_grown_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """A grown disk shows its new size; what it calls changes rebuilds it, or it is Untracked."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         grown = len(before) + (1 << 20)
         harness.grow(grown)
@@ -188,8 +188,8 @@ class SourcePortSuite:
 
     def test_a_replaced_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """Another disk under the same key has another identity, or is Untracked, or reports every difference."""
-        with frozen(source, harness, committed=True) as disk:
-            base, identity = disk.base_token, disk.fact.identity
+        first = backed_up(source, harness)
+        base, identity = first.base_token, first.fact.identity
         before = harness.content()
         harness.replace_disk()
         with frozen(source, harness, base) as disk:
@@ -256,7 +256,9 @@ class ComparingSuite(SourcePortSuite):
 
 
 class TrackingSuite(SourcePortSuite):
-    """A source that tells what changed."""
+    """A source that tells what changed. A discard is seen as zeros when it is `discarded_bytes` long, and aligned."""
+
+    discarded_bytes = 65536
 
     @pytest.fixture
     def tracked(self, source: Source, harness: SourceHarness) -> int:
@@ -268,8 +270,7 @@ class TrackingSuite(SourcePortSuite):
     def test_changes_are_complete_and_exact(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """Changes since the base rebuild the disk, and nothing outside the written units is reported."""
         dice = random.Random(11)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         for _ in range(3):
             assert base
             before = harness.content()
@@ -278,23 +279,20 @@ class TrackingSuite(SourcePortSuite):
                 harness.write(offset, dice.randbytes(length))
             with frozen(source, harness, base, committed=True) as disk:
                 assert_within(assert_changes_complete(disk, before, harness.content()), written, tracked)
-                base = disk.base_token
+            base = disk.base_token
 
     def test_no_writes_no_changes(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A disk that nobody wrote has no changes."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         with frozen(source, harness, base, committed=True) as disk:
             assert isinstance(disk.tracking, Tracked)
             assert list(disk.changes()) == []
 
     def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A discarded range is a change that says zero, so that older data is cleared."""
-        start = 2 * max(tracked, 65536)
-        length = 2 * max(tracked, 65536)
+        start = length = 2 * max(tracked, self.discarded_bytes)
         harness.write(start, b"\x55" * length)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.discard(start, length)
         with frozen(source, harness, base, committed=True) as disk:
@@ -303,8 +301,7 @@ class TrackingSuite(SourcePortSuite):
 
     def test_a_failed_run_keeps_the_old_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """After a release without commit, changes since the old base are still complete."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.write(100_000, b"first" * 1000)
         with frozen(source, harness, base, committed=False) as disk:
@@ -317,8 +314,7 @@ class TrackingSuite(SourcePortSuite):
         """After a full that was not committed the next full gives a base that works."""
         with frozen(source, harness, committed=False):
             pass
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.write(70_000, b"later")
         with frozen(source, harness, base, committed=True) as disk:
@@ -337,8 +333,7 @@ class TrackingSuite(SourcePortSuite):
         self, source: Source, harness: SourceHarness, tracked: int
     ) -> None:
         """A crash in the middle of an incremental loses no change since the base in force."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         assert base
         before = harness.content()
         harness.write(150_000, b"before the crash" * 10)
@@ -374,7 +369,7 @@ class OnlineSuite(TrackingSuite):
         """What is written while a snapshot is open belongs to the next point, not to none."""
         before = harness.content()
         with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
             harness.write(300_000, b"meanwhile" * 100)
+        base = disk.base_token
         with frozen(source, harness, base, committed=True) as disk:
             assert_changes_complete(disk, before, harness.content())

@@ -1,6 +1,6 @@
 """The `export` transport: a snapshot's disk as one stream of compressed grains, decoded while it arrives.
 
-Imports `adapters.errors`, `adapters.port`, `adapters.vmware.trust` and this package only. It reads whole disks only,
+Imports `adapters.errors`, `adapters.port`, `adapters.trust` and this package only. It reads whole disks only,
 and cannot resume. The disk is spooled (`spool.py`), so that reads may come in any order; reads of what arrived
 do not wait for the rest. Nothing is told as complete before the stream's last check.
 """
@@ -20,12 +20,12 @@ from typing import Any
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
 from adapters.port import Extent
+from adapters.trust import CertificateChanged, tls_error
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.lease import DiskUrl, Lease
 from adapters.vmware.transport.limits import DISK_TURN_SECONDS, connections_to
 from adapters.vmware.transport.spool import Spool
 from adapters.vmware.transport.streamoptimized import decode
-from adapters.vmware.trust import CertificateChanged, tls_error
 
 
 class ExportReader:

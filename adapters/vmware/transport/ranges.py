@@ -1,6 +1,6 @@
 """Byte ranges of one file on an HTTPS server, over kept-alive connections. Safe to use from several threads.
 
-Imports `adapters.errors`, `adapters.vmware.trust` and this package only. A range is delivered whole and exactly as
+Imports `adapters.errors`, `adapters.trust` and this package only. A range is delivered whole and exactly as
 asked for, or an AdapterError is raised: an answer of 200, of another range or of fewer bytes is never taken for it.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters.errors import AdapterError, SourceCorrupt, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
+from adapters.trust import CertificateChanged, tls_error
 from adapters.vmware.transport.limits import HostConnections
-from adapters.vmware.trust import CertificateChanged, tls_error
 
 TRIES = 4
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")

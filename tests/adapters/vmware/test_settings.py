@@ -8,7 +8,8 @@ import pytest
 
 from adapters.errors import SourceInvalid
 from adapters.secret import Secret
-from adapters.vmware.settings import TRANSPORTS, VmwareSettings, plain
+from adapters.trust import plain
+from adapters.vmware.settings import TRANSPORTS, VmwareSettings
 
 PASSWORD = Secret(lambda: "swordfish")
 

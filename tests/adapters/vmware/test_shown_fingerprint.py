@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from adapters.errors import SourceDenied
-from adapters.vmware.trust import shown_fingerprint
+from adapters.trust import shown_fingerprint
 from tests.adapters.vmware.conftest import MakeSession
 from tests.support.vcsim_process import Vcsim
 

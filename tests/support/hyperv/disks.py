@@ -62,6 +62,18 @@ class Disk:
         vhdx_files.write(path, start, bytes(whole))
         self.writes.append((offset, len(data)))
 
+    def discard(self, offset: int, length: int) -> None:
+        """Give a range up as the guest's TRIM does: whole blocks are unmapped, of others the range is zeroed."""
+        path = self.storage.local(self.live)
+        with vhdx_files.VhdxFile(path) as file:
+            pieces, size = list(file.blocks(offset, length)), file.block
+        for block, start, count in pieces:
+            if count == size:
+                vhdx_files.unmap(path, block)
+                self.writes.append((block * size, count))
+            else:
+                self.write(block * size + start, bytes(count))
+
     def content(self) -> bytes:
         """What the guest sees."""
         return vhdx_files.content(self.storage.local(self.live))

@@ -114,6 +114,11 @@ class HypervWorld:
         with self.lock:
             self.disk(machine_id, place).write(offset, data)
 
+    def discard(self, machine_id: str, place: str, offset: int, length: int) -> None:
+        """Discard as the guest does."""
+        with self.lock:
+            self.disk(machine_id, place).discard(offset, length)
+
     def content(self, machine_id: str, place: str) -> bytes:
         """What the guest sees."""
         with self.lock:

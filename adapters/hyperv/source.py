@@ -1,0 +1,118 @@
+"""A Hyper-V host or failover cluster as a backup source. Imports the shared modules of `adapters` and this package.
+
+What a backup does at the host is in `freezing` (the steps of a checkpoint), `checkpoints` (making, converting and
+removing one) and `snapshot` (what is given back when); which host is asked, in `cluster`; where bytes are read, in
+`places`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from adapters.busy import Claim, require_idle
+from adapters.hyperv.checkpoints import Patience
+from adapters.hyperv.cluster import Hosts
+from adapters.hyperv.control.runner import Runners
+from adapters.hyperv.facts import Host
+from adapters.hyperv.freezing import Freezing, Tools
+from adapters.hyperv.intents import Intents
+from adapters.hyperv.inventory import Found, find_machine, list_machines
+from adapters.hyperv.jobs import JobWaiter
+from adapters.hyperv.places import Files
+from adapters.hyperv.reconcile import clean
+from adapters.hyperv.settings import HypervSettings
+from adapters.hyperv.snapshot import HypervSnapshot
+from adapters.port import Consistency, Leftover, MachineFact, SnapshotRequest, SourceFact
+
+
+class HypervSource:
+    """The machines behind `settings`. `runtime_dir` takes the notes of this worker's runs."""
+
+    kind = "hyperv"
+
+    def __init__(
+        self,
+        name: str,
+        settings: HypervSettings,
+        runtime_dir: Path,
+        *,
+        runners: Runners,
+        files: Files,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._runners = runners
+        self._files = files
+        hosts = Hosts(self._runners.of, settings.host, JobWaiter(clock=clock, sleep=sleep), cluster=settings.cluster)
+        self._tools = Tools(
+            settings=settings,
+            hosts=hosts,
+            intents=Intents(runtime_dir, settings.host),
+            files=self._files,
+            patience=patience or Patience(),
+            tracking=lambda: self._about.change_tracking and not settings.legacy,
+        )
+        self._open: set[HypervSnapshot] = set()
+
+    @property
+    def consistency(self) -> Consistency:
+        """What the guests' integration services can reach, unless the settings leave the guests alone."""
+        return "crash" if self._settings.consistency == "never" else "application"
+
+    def check(self) -> SourceFact:
+        """Ask the hosts what they are and have. Raises the AdapterError that a backup would meet."""
+        about = self._about
+        listing = list_machines(self._tools.hosts, tracking=self._tools.tracking())
+        tracked = "incremental by resilient change tracking" if self._tools.tracking() else "changes by comparison"
+        abilities = [f"{len(listing.machines)} machines", tracked]
+        if listing.silent:
+            abilities.append(f"{len(listing.silent)} nodes do not answer: {', '.join(listing.silent[:5])}")
+        if self._settings.insecure:
+            abilities.append("INSECURE: the host's certificate is not checked")
+        return SourceFact(about.product, about.version, tuple(abilities))
+
+    def inventory(self) -> Sequence[MachineFact]:
+        """List all machines; disks that no checkpoint can hold say why."""
+        return [found.fact for found in list_machines(self._tools.hosts, tracking=self._tools.tracking()).machines]
+
+    def snapshot(self, machine: MachineFact, request: SnapshotRequest) -> HypervSnapshot:
+        """Freeze the requested disks. Raises SourceConflict while another job of this process has the machine."""
+        found = self._find(machine)
+        claim = Claim(self._settings.host, machine.key, machine.name, request.label)
+        try:
+            holder: list[HypervSnapshot] = []
+            taken = Freezing(self._tools, found, request, claim).take(
+                lambda: self._open.discard(holder[0]) if holder else None
+            )
+            holder.append(taken)
+        except BaseException:
+            claim.give_back()
+            raise
+        self._open.add(taken)
+        return taken
+
+    def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
+        """Remove our checkpoints of the machine, and reference points of ours that no base in force needs."""
+        found = self._find(machine)
+        require_idle(self._settings.host, machine.key, machine.name)
+        return clean(self._tools.keeper(found), self._tools.intents, found.machine.id, keep)
+
+    def close(self) -> None:
+        """Let go of unreleased snapshots, which are left to `reconcile`, and close all connections."""
+        for snapshot in list(self._open):
+            snapshot.abandon()
+        self._files.close()
+        self._runners.close()
+
+    @cached_property
+    def _about(self) -> Host:
+        return self._tools.hosts.entry.about()
+
+    def _find(self, machine: MachineFact) -> Found:
+        return find_machine(self._tools.hosts, machine.key, tracking=self._tools.tracking())
