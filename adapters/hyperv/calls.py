@@ -53,11 +53,11 @@ class Calls:
 
     def machines(self) -> tuple[Machine, ...]:
         """All machines of the host itself (of a cluster: of this node), planned ones not among them."""
-        return ask_all(self._host, "machines", tuple[Machine, ...])
+        return ask_all(self._host, "machines", tuple[Machine, ...], machine=None, planned=False)
 
     def machine(self, machine_id: str) -> Machine:
         """One machine. Raises SourceNotFound `machine-missing` when it is not, or no longer, at this host."""
-        return ask(self._host, "machine", Machine, machine=machine_id)
+        return self._one(machine_id, planned=False)
 
     def disk_files(self, paths: Sequence[str]) -> dict[str, DiskFile | Unread]:
         """What the headers of disk files say, by the paths asked for; of a file that cannot be read, why."""
@@ -154,6 +154,10 @@ class Calls:
         what = "The machine's definition was not exported"
         return start(self._host, "export-definition", what, machine=machine_id, checkpoint=checkpoint_id, folder=folder)
 
+    def planned_machine(self, machine_id: str) -> Machine:
+        """A machine that an import made and nobody realised yet. Raises SourceNotFound `machine-missing`."""
+        return self._one(machine_id, planned=True)
+
     def job(self, job_id: str) -> Job:
         """A job as it stands. The host forgets a job some minutes after its end: SourceNotFound `job-missing`."""
         return ask(self._host, "job", Job, job=job_id)
@@ -161,3 +165,9 @@ class Calls:
     def cancel_job(self, job_id: str) -> None:
         """Ask the host to cancel a job. One that cannot be cancelled goes on."""
         ask(self._host, "cancel-job", dict[str, int], job=job_id)
+
+    def _one(self, machine_id: str, *, planned: bool) -> Machine:
+        told = ask_all(self._host, "machines", tuple[Machine, ...], machine=machine_id, planned=planned)
+        if not told:
+            raise SourceNotFound(f"The machine {machine_id} is not at this host", code="machine-missing")
+        return told[0]

@@ -33,7 +33,7 @@ def test_each_machine_is_asked_at_its_owner(cluster: HypervWorld, hosts: Hosts) 
     machine = cluster.add_machine("web", MIB, node="hv2")
     assert hosts.owner(machine) == f"hv2.{DOMAIN}"
     assert hosts.read(machine, lambda calls: calls.machine(machine)).node == "HV2"
-    assert cluster.calls[-1] == (f"hv2.{DOMAIN}", "machine")
+    assert cluster.calls[-1] == (f"hv2.{DOMAIN}", "machines")
 
 
 def test_a_read_follows_a_machine_that_moved(cluster: HypervWorld, hosts: Hosts) -> None:
@@ -97,7 +97,7 @@ def test_a_machine_that_keeps_moving_ends_in_its_error(cluster: HypervWorld, hos
     machine = cluster.add_machine("web", MIB, node="hv1")
     nodes = ["hv2", "hv3"] * 10
     for _ in range(20):
-        cluster.faults.then("machine", lambda: cluster.migrate(machine, nodes.pop()))
+        cluster.faults.then("machines", lambda: cluster.migrate(machine, nodes.pop()))
     with pytest.raises(SourceNotFound):
         hosts.read(machine, lambda calls: calls.machine(machine))
 

@@ -9,7 +9,7 @@ from tests.support import vhdx_files
 from tests.support.hyperv.disks import Disk
 from tests.support.hyperv.failures import WorldFailure
 from tests.support.hyperv.faults import FAILED
-from tests.support.hyperv.machines import Machine
+from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
 from tests.support.hyperv.planning import PLANNING
 from tests.support.hyperv.world import DOMAIN, HypervWorld
 
@@ -29,7 +29,7 @@ def _about(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     }
 
 
-def machine_answer(machine: Machine) -> Answer:
+def _machine(machine: Machine) -> Answer:
     """A machine as scripts tell it."""
     return {
         "id": machine.id.upper(),
@@ -43,19 +43,19 @@ def machine_answer(machine: Machine) -> Answer:
     }
 
 
-def _attached(place: str, disk: Any) -> Answer:
+def _attached(place: str, disk: Disk | Passthrough | Unrealised) -> Answer:
+    if isinstance(disk, Unrealised):
+        return {"place": place, "path": disk.path, "kind": "file"}
     if isinstance(disk, Disk):
         return {"place": place, "path": disk.live, "kind": "shared" if disk.shared else "file"}
     return {"place": place, "path": disk.path, "kind": "passthrough"}
 
 
 def _machines(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
-    here = (machine for machine in world.machines.values() if machine.node == node and not machine.planned)
-    return {"items": [machine_answer(machine) for machine in here]}
-
-
-def _machine(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
-    return machine_answer(world.machine_at(node, arguments["machine"]))
+    wanted, planned = arguments["machine"], arguments["planned"]
+    here = (machine for machine in world.machines.values() if machine.node == node and machine.planned == planned)
+    told = [_machine(machine) for machine in here if wanted is None or machine.id == wanted.lower()]
+    return {"items": told}
 
 
 def _disk_files(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
@@ -241,7 +241,6 @@ def _require_cluster(world: HypervWorld) -> None:
 ANSWERS: dict[str, Callable[[HypervWorld, str, Arguments], Answer]] = {
     "about": _about,
     "machines": _machines,
-    "machine": _machine,
     "disk-files": _disk_files,
     "checkpoints": _checkpoints,
     "create-checkpoint": _create_checkpoint,

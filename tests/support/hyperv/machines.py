@@ -17,6 +17,13 @@ class Passthrough:
 
 
 @dataclass
+class Unrealised:
+    """A disk of a planned machine: the path that it will have, or had where it came from."""
+
+    path: str
+
+
+@dataclass
 class Checkpoint:
     """A checkpoint: the file that it froze of each place, and the tracking identifier of each disk that has one."""
 
@@ -51,7 +58,7 @@ class Machine:
     notes: str = ""
     planned: bool = False
     connected: bool = True
-    disks: dict[str, Disk | Passthrough] = field(default_factory=dict)
+    disks: dict[str, Disk | Passthrough | Unrealised] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     reference_points: list[ReferencePoint] = field(default_factory=list)
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 from tests.support.hyperv.disks import Disk
 from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
-from tests.support.hyperv.machines import Machine, Passthrough
+from tests.support.hyperv.machines import Machine, Unrealised
 
 if TYPE_CHECKING:
     from tests.support.hyperv.world import HypervWorld
@@ -33,19 +33,11 @@ def _import(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
     def plan() -> list[str]:
         machine = Machine(str(uuid4()), name, node, "C:\\nowhere", version, state="off", planned=True)
-        # A path that nobody has set yet stands where the disk will be.
-        machine.disks = {place: Passthrough(path) for place, path in disks.items()}
+        machine.disks = {place: Unrealised(path) for place, path in disks.items()}
         world.machines[machine.id] = machine
         return [machine.id.upper()]
 
     return world.jobs.start(node, "import-definition", plan)
-
-
-def _planned(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
-    from tests.support.hyperv.answers import machine_answer
-
-    told = machine_answer(world.machine_at(node, arguments["machine"], planned=True))
-    return told | {"disks": [disk | {"kind": "file"} for disk in told["disks"]]}
 
 
 def _either(world: HypervWorld, node: str, arguments: Arguments) -> Machine:
@@ -61,7 +53,7 @@ def _set_disk_path(world: HypervWorld, node: str, arguments: Arguments) -> Answe
         raise missing("disk", place)
 
     def attach() -> list[str]:
-        machine.disks[place] = Passthrough(path) if machine.planned else Disk(world.storage, [path])
+        machine.disks[place] = Unrealised(path) if machine.planned else Disk(world.storage, [path])
         return []
 
     if not world.storage.local(path).is_file():
@@ -108,7 +100,7 @@ def _realise(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
     def realise() -> list[str]:
         machine.planned = False
-        planned = {place: disk for place, disk in machine.disks.items() if isinstance(disk, Passthrough)}
+        planned = {place: disk for place, disk in machine.disks.items() if isinstance(disk, Unrealised)}
         machine.disks = {place: Disk(world.storage, [disk.path]) for place, disk in planned.items()}
         world.write_definition(machine, machine.definition)
         return [machine.id.upper()]
@@ -117,7 +109,7 @@ def _realise(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
 
 def _faults_of(world: HypervWorld, machine: Machine) -> list[str]:
-    paths = [disk.path for disk in machine.disks.values() if isinstance(disk, Passthrough)]
+    paths = [disk.path for disk in machine.disks.values() if isinstance(disk, Unrealised)]
     lost = [path for path in paths if not world.storage.local(path).is_file()]
     return [f"Attachment '{path}' not found." for path in lost]
 
@@ -137,7 +129,6 @@ def _destroy(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
 PLANNING: dict[str, Callable[[HypervWorld, str, Arguments], Answer]] = {
     "import-definition": _import,
-    "planned-machine": _planned,
     "set-disk-path": _set_disk_path,
     "remove-disk": _remove_disk,
     "disconnect-networks": _disconnect,

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.errors import AdapterError
 from adapters.hyperv.control.runner import Runners
+from adapters.hyperv.control.scripts import load
 from tests.support.hyperv.failures import WorldFailure
 from tests.support.hyperv.world import HypervWorld
 
@@ -22,6 +23,7 @@ class WorldRunner:
 
     def run(self, script: str, arguments: Mapping[str, object]) -> Any:
         """Ask the world, by JSON both ways. Raises the AdapterError of a failure's kind."""
+        load(script)
         try:
             return self._world.answer(self._host, script, json.loads(json.dumps(dict(arguments))))
         except WorldFailure as failure:

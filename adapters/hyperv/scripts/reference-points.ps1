@@ -1,0 +1,19 @@
+# holdfast-script: reference-points
+# version: 1
+# effect: none
+param($Arguments)
+$scope = 'root/virtualization/v2'
+$named = 'Name = ' + (ConvertTo-Wql $Arguments.machine)
+$machine = Get-CimInstance -Namespace $scope -ClassName Msvm_ComputerSystem -Filter $named
+if (-not $machine) { Stop-Script 'not_found' 'machine-missing' 'The machine is not at this host.' }
+
+$points = @(Get-CimAssociatedInstance -InputObject $machine -ResultClassName Msvm_VirtualSystemReferencePoint)
+$items = @(foreach ($one in $points) {
+    @{
+        id = $one.InstanceID
+        machine_id = $machine.Name
+        disk_ids = @($one.VirtualDiskIdentifiers)
+        rct_ids = @($one.ResilientChangeTrackingIdentifiers)
+    }
+})
+@{ items = $items }
