@@ -76,7 +76,7 @@ def samba_server(
         pytest.skip("smbd runs as root only")
     user = pwd.getpwuid(os.geteuid()).pw_name
     # Samba's sockets are below it: a short path.
-    with tempfile.TemporaryDirectory(prefix="smb-", dir="/tmp") as name:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="smb-", dir="/tmp") as name:
         home = Path(name)
         for folder in _FOLDERS:
             (home / folder).mkdir(mode=0o700 if folder == "private" else 0o755)
@@ -166,12 +166,16 @@ def _serves(pid: int, port: int) -> bool:
     mine = f":{port:04X}"
     try:
         sockets = {
-            link[8:-1] for entry in Path(f"/proc/{pid}/fd").iterdir() if (link := os.readlink(entry)).startswith("socket:[")
+            link[8:-1]
+            for entry in Path(f"/proc/{pid}/fd").iterdir()
+            if (link := os.readlink(entry)).startswith("socket:[")
         }
         lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     except OSError:
         return False
-    return any(line.split()[1].endswith(mine) and line.split()[3] == "01" and line.split()[9] in sockets for line in lines)
+    return any(
+        line.split()[1].endswith(mine) and line.split()[3] == "01" and line.split()[9] in sockets for line in lines
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
