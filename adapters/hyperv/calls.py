@@ -149,11 +149,6 @@ class Calls:
             )
         return page
 
-    def export_definition(self, machine_id: str, checkpoint_id: str, folder: str) -> Started:
-        """Start writing the machine's definition as of a checkpoint into a folder of the host, without its disks."""
-        what = "The machine's definition was not exported"
-        return start(self._host, "export-definition", what, machine=machine_id, checkpoint=checkpoint_id, folder=folder)
-
     def planned_machine(self, machine_id: str) -> Machine:
         """A machine that an import made and nobody realised yet. Raises SourceNotFound `machine-missing`."""
         return self._one(machine_id, planned=True)

@@ -113,10 +113,26 @@ class Hosts:
 
     def reading_host(self, machine_id: str, path: str) -> str:
         """The address of the host to read a file through: its volume's coordinator, else the machine's owner."""
+        return self.coordinator(path) or self.owner(machine_id)
+
+    def coordinator(self, path: str) -> str | None:
+        """The address of the node that coordinates the cluster shared volume of a path; None where it is on none."""
         for volume in self.volumes():
             if _inside(path, volume.path):
                 return self._address(volume.owner)
-        return self.owner(machine_id)
+        return None
+
+    def here(self) -> str:
+        """The address of a host to make something at: of a cluster, whichever node answers for it."""
+        return self._address(self.entry.about().name) if self._cluster else self._entry
+
+    def at(self, address: str) -> Calls:
+        """The calls to one host, wherever machines are."""
+        return Calls(self._runner_of(address))
+
+    def finish(self, address: str, started: Started, what: str, *, seconds: float) -> tuple[str, ...]:
+        """Wait for something that was started at one host; its failure is raised as what it is."""
+        return self._waiter.finish(self.at(address), started, what, seconds=seconds)
 
     def _at_owner(self, machine_id: str, do: Callable[[Calls], T], again: Callable[[AdapterError], bool]) -> T:
         address = self._owners.get(machine_id) or self.owner(machine_id)

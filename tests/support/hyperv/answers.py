@@ -7,11 +7,12 @@ from typing import Any
 
 from tests.support import vhdx_files
 from tests.support.hyperv.disks import Disk
-from tests.support.hyperv.failures import WorldFailure
+from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
 from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
 from tests.support.hyperv.planning import PLANNING
 from tests.support.hyperv.world import DOMAIN, HypervWorld
+from tests.support.winrm import ScriptFailure
 
 Answer = dict[str, Any]
 Arguments = dict[str, Any]
@@ -170,11 +171,11 @@ def _changes(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     path, offset, length = arguments["path"], arguments["offset"], arguments["length"]
     disk = world.disk_behind(path)
     if disk is None:
-        raise WorldFailure("not_found", "file-missing", f"there is no file {path}")
+        raise missing("file", path)
     try:
         changed = disk.changed(path, arguments["limit_id"])
     except LookupError:
-        raise WorldFailure("conflict", "changes-unknown", "The tracking identifier is not known.") from None
+        raise ScriptFailure("changes-unknown", "The tracking identifier is not known.", kind="conflict") from None
     end = offset + length
     inside = [(max(at, offset), min(at + count, end)) for at, count in changed if at < end and at + count > offset]
     ranges, more = inside[: arguments["most"]], inside[arguments["most"] :]
@@ -182,16 +183,6 @@ def _changes(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     page = {"offset": offset, "processed": processed, "ranges": [(start, stop - start) for start, stop in ranges]}
     told = world.faults.page(page)
     return {"processed": told["processed"], "ranges": told["ranges"]}
-
-
-def _export(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
-    machine, _ = world.checkpoint_at(node, arguments["checkpoint"])
-
-    def export() -> list[str]:
-        world.write_definition(machine, f"{arguments['folder']}\\Virtual Machines\\{machine.id.upper()}.vmcx")
-        return []
-
-    return world.jobs.start(node, "export-definition", export)
 
 
 def _job(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
@@ -235,7 +226,7 @@ def _cluster_volumes(world: HypervWorld, node: str, arguments: Arguments) -> Ans
 
 def _require_cluster(world: HypervWorld) -> None:
     if not world.cluster:
-        raise WorldFailure("invalid", "cluster-missing", "the host belongs to no cluster")
+        raise ScriptFailure("cluster-missing", "the host belongs to no cluster")
 
 
 ANSWERS: dict[str, Callable[[HypervWorld, str, Arguments], Answer]] = {
@@ -251,7 +242,6 @@ ANSWERS: dict[str, Callable[[HypervWorld, str, Arguments], Answer]] = {
     "reference-points": _reference_points,
     "destroy-reference-point": _destroy_reference_point,
     "changes": _changes,
-    "export-definition": _export,
     "job": _job,
     "cancel-job": _cancel_job,
     "cluster-nodes": _cluster_nodes,

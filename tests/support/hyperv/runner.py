@@ -9,8 +9,8 @@ from typing import Any
 from adapters.errors import AdapterError
 from adapters.hyperv.control.runner import Runners
 from adapters.hyperv.control.scripts import load
-from tests.support.hyperv.failures import WorldFailure
 from tests.support.hyperv.world import HypervWorld
+from tests.support.winrm import ScriptFailure
 
 
 class WorldRunner:
@@ -26,7 +26,7 @@ class WorldRunner:
         load(script)
         try:
             return self._world.answer(self._host, script, json.loads(json.dumps(dict(arguments))))
-        except WorldFailure as failure:
+        except ScriptFailure as failure:
             kind = next(kind for kind in AdapterError.__subclasses__() if kind.kind == failure.kind)
             raise kind(failure.message, code=failure.code) from None
 

@@ -12,11 +12,12 @@ from uuid import uuid4
 
 from tests.support import vhdx_files
 from tests.support.hyperv.disks import UNIT_BYTES, Disk
-from tests.support.hyperv.failures import WorldFailure, missing
+from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import Faults
 from tests.support.hyperv.jobs import Jobs
 from tests.support.hyperv.machines import Checkpoint, Machine, Passthrough, ReferencePoint
 from tests.support.hyperv.storage import Storage
+from tests.support.winrm import ScriptFailure
 
 MIB = 1 << 20
 DOMAIN = "corp.example"
@@ -169,7 +170,7 @@ class HypervWorld:
     # -- what hosts answer ------------------------------------------------------------------------------------
 
     def answer(self, host: str, script: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a script says at a host: JSON. Raises WorldFailure."""
+        """What a script says at a host: JSON. Raises ScriptFailure."""
         from tests.support.hyperv.answers import ANSWERS
 
         with self.lock:
@@ -177,11 +178,11 @@ class HypervWorld:
             node = self.node_of(host)
             self.faults.run_before(script)
             if node in self.faults.silent or self.nodes[node] == "down":
-                raise WorldFailure("unavailable", "winrm-connection", f"{node} does not answer")
+                raise ScriptFailure("winrm-connection", f"{node} does not answer", kind="unavailable")
             told: dict[str, Any] = json.loads(json.dumps(ANSWERS[script](self, node, arguments)))
             if self.faults.lost.get(script):
                 self.faults.lost[script] -= 1
-                raise WorldFailure("unavailable", "reply-lost", f"the answer of {script} was lost")
+                raise ScriptFailure("reply-lost", f"the answer of {script} was lost", kind="unavailable")
             return told
 
     def node_of(self, host: str) -> str:
