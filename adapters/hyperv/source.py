@@ -16,6 +16,7 @@ from adapters.busy import Claim, require_idle
 from adapters.hyperv.checkpoints import Patience
 from adapters.hyperv.cluster import Hosts
 from adapters.hyperv.control.runner import Runners
+from adapters.hyperv.control.winrm import WinrmRunner
 from adapters.hyperv.facts import Host
 from adapters.hyperv.freezing import Freezing, Tools
 from adapters.hyperv.intents import Intents
@@ -24,6 +25,7 @@ from adapters.hyperv.jobs import JobWaiter
 from adapters.hyperv.places import Files
 from adapters.hyperv.reconcile import clean
 from adapters.hyperv.settings import HypervSettings
+from adapters.hyperv.smb.files import SmbFiles
 from adapters.hyperv.snapshot import HypervSnapshot
 from adapters.port import Consistency, Leftover, MachineFact, SnapshotRequest, SourceFact
 
@@ -39,16 +41,16 @@ class HypervSource:
         settings: HypervSettings,
         runtime_dir: Path,
         *,
-        runners: Runners,
-        files: Files,
+        runners: Runners | None = None,
+        files: Files | None = None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
         self._settings = settings
-        self._runners = runners
-        self._files = files
+        self._runners = runners or Runners(lambda host: WinrmRunner(settings, host))
+        self._files = files or SmbFiles(settings)
         hosts = Hosts(self._runners.of, settings.host, JobWaiter(clock=clock, sleep=sleep), cluster=settings.cluster)
         self._tools = Tools(
             settings=settings,
@@ -73,6 +75,8 @@ class HypervSource:
         abilities = [f"{len(listing.machines)} machines", tracked]
         if listing.silent:
             abilities.append(f"{len(listing.silent)} nodes do not answer: {', '.join(listing.silent[:5])}")
+        if self._settings.plain_http:
+            abilities.append("over HTTP, every message encrypted")
         if self._settings.insecure:
             abilities.append("INSECURE: the host's certificate is not checked")
         return SourceFact(about.product, about.version, tuple(abilities))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 
 from adapters.errors import SourceConflict, SourceInvalid, SourceNotFound
 from adapters.port import Extent
@@ -15,11 +16,12 @@ from adapters.virtualdisk.blocks import Layer, layer_runs, window_end
 from adapters.virtualdisk.file import OpenFile
 from adapters.virtualdisk.locator import Locate, ParentLocator
 from adapters.virtualdisk.opening import open_layer
-from adapters.virtualdisk.reading import read_runs
+from adapters.virtualdisk.reading import NETWORK_GAP_BYTES, Pieces
 from adapters.virtualdisk.runs import ZERO, Runs, filled, joined, left_to_parent, merged, one_run, zero_runs
 
 MOST_FILES = 64
-_READ_BYTES = 16 << 20
+_WINDOW_BYTES = 8 << 20
+_KEPT_WINDOWS = 8
 
 
 class VirtualDisk:
@@ -29,8 +31,11 @@ class VirtualDisk:
     `vhd`; `files` are the paths that were opened.
     """
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Layer], gap_bytes: int) -> None:
         self._layers = layers
+        self._gap_bytes = gap_bytes
+        self._open_files = [layer.file for layer in layers]
+        self._window = lru_cache(maxsize=_KEPT_WINDOWS)(self._pieces)
         top = layers[0]
         self.size_bytes = top.size_bytes
         self.identity = top.identity
@@ -63,11 +68,11 @@ class VirtualDisk:
                 code="read-past-end",
                 why=f"it has {self.size_bytes} bytes",
             )
-        files = [layer.file for layer in self._layers]
-        for start in range(0, len(buffer), _READ_BYTES):
-            window = buffer[start : start + _READ_BYTES]
-            runs = self._resolved(offset + start, offset + start + len(window))
-            read_runs(merged(runs), files, window)
+        while buffer:
+            number, within = divmod(offset, _WINDOW_BYTES)
+            length = min(len(buffer), _WINDOW_BYTES - within)
+            self._window(number).read(offset, self._open_files, buffer[:length], self._gap_bytes)
+            buffer, offset = buffer[length:], offset + length
 
     def close(self) -> None:
         """Close the files; twice is harmless."""
@@ -78,6 +83,11 @@ class VirtualDisk:
     def _end_in(self, layer: Layer, position: int) -> int:
         """Where `layer` ends, as long as that is behind `position`; the disk's end otherwise."""
         return min(layer.size_bytes, self.size_bytes) if layer.size_bytes > position else self.size_bytes
+
+    def _pieces(self, number: int) -> Pieces:
+        """Look a window up; the latest are kept, at most a few MiB each, for reads that follow each other."""
+        start = number * _WINDOW_BYTES
+        return Pieces(merged(self._resolved(start, min(start + _WINDOW_BYTES, self.size_bytes))))
 
     def _resolved(self, start: int, end: int) -> Runs:
         runs = layer_runs(self._layers[0], start, end)
@@ -99,8 +109,11 @@ def _padded_runs(layer: Layer, start: int, end: int) -> Runs:
     return joined([layer_runs(layer, start, size), one_run(size, end, ZERO)])
 
 
-def open_disk(path: str, open_file: OpenFile, locate: Locate) -> VirtualDisk:
-    """Open a VHDX or VHD and its parents. Raises AdapterErrors; what was opened is closed then."""
+def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int = NETWORK_GAP_BYTES) -> VirtualDisk:
+    """Open a VHDX or VHD and its parents. Raises AdapterErrors; what was opened is closed then.
+
+    `gap_bytes` is how much it is better to read in vain than to send a further request.
+    """
     layers: list[Layer] = []
     with ExitStack() as opened:
         following: str | None = path
@@ -112,7 +125,7 @@ def open_disk(path: str, open_file: OpenFile, locate: Locate) -> VirtualDisk:
                 _require_parent(layers[-1], layer)
             layers.append(layer)
             following = _parent(layers, locate)
-        disk = VirtualDisk(layers)
+        disk = VirtualDisk(layers, gap_bytes)
         opened.pop_all()
         return disk
 

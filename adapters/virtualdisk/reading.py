@@ -1,11 +1,12 @@
-"""Reads runs into one buffer with as few reads of each file as is sensible. Imports `adapters.virtualdisk` only.
+"""Reads runs of several files into one buffer, with few reads of each file. Imports its own package only.
 
-Short gaps between pieces of one file are read too and thrown away: over a network a further request costs more. So a
-chain with changes strewn over it is read in pieces of up to 4 MiB, and what lies contiguous goes as one.
+Short gaps between pieces of one file are read too and thrown away where a further request costs more. So a chain with
+changes strewn over it is read in pieces of up to 4 MiB, and what lies contiguous goes as one.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,8 @@ import numpy as np
 from adapters.virtualdisk.file import RandomFile
 from adapters.virtualdisk.runs import ZERO, Runs
 
-_GAP_BYTES = 64 << 10
+NETWORK_GAP_BYTES = 64 << 10
+LOCAL_GAP_BYTES = 8 << 10
 _MOST_BYTES = 4 << 20
 
 
@@ -26,9 +28,9 @@ class _Request:
     end: int
     pieces: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def takes(self, offset: int, length: int) -> bool:
+    def takes(self, offset: int, length: int, gap_bytes: int) -> bool:
         """Say whether a further piece fits."""
-        return 0 <= offset - self.end <= _GAP_BYTES and offset + length - self.start <= _MOST_BYTES
+        return 0 <= offset - self.end <= gap_bytes and offset + length - self.start <= _MOST_BYTES
 
     def read(self, file: RandomFile, buffer: memoryview) -> None:
         """Fill the pieces."""
@@ -43,24 +45,36 @@ class _Request:
             buffer[place : place + length] = scratch[at : at + length]
 
 
-def read_runs(runs: Runs, files: Sequence[RandomFile], buffer: memoryview) -> None:
-    """Fill `buffer`, which is as long as the runs together. Raises what the files do."""
-    target = np.frombuffer(buffer, dtype=np.uint8)
-    places = (runs.starts - runs.starts[0]).tolist()
-    lengths = np.diff(runs.starts, append=runs.end).tolist()
-    waiting: dict[int, _Request] = {}
-    for place, length, source, offset in zip(
-        places, lengths, runs.sources.tolist(), runs.offsets.tolist(), strict=True
-    ):
-        if source == ZERO:
-            target[place : place + length] = 0
-            continue
-        request = waiting.get(source)
-        if request is None or not request.takes(offset, length):
-            if request is not None:
-                request.read(files[source], buffer)
-            request = waiting[source] = _Request(offset, offset)
-        request.pieces.append((place, offset, length))
-        request.end = offset + length
-    for source, request in waiting.items():
-        request.read(files[source], buffer)
+class Pieces:
+    """The runs of a window of the disk, in lists: many reads share one look-up of tables and bitmaps."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._starts: list[int] = runs.starts.tolist()
+        self._ends: list[int] = [*self._starts[1:], runs.end]
+        self._sources: list[int] = runs.sources.tolist()
+        self._offsets: list[int] = runs.offsets.tolist()
+
+    def read(self, start: int, files: Sequence[RandomFile], buffer: memoryview, gap_bytes: int) -> None:
+        """Fill `buffer` from `start` of the disk, all of which is in the window. Raises what the files do."""
+        end = start + len(buffer)
+        waiting: dict[int, _Request] = {}
+        position = start
+        at = bisect_right(self._starts, start) - 1
+        while position < end:
+            stop = min(self._ends[at], end)
+            place, length, source = position - start, stop - position, self._sources[at]
+            if source == ZERO:
+                np.frombuffer(buffer, dtype=np.uint8)[place : place + length] = 0
+            else:
+                offset = self._offsets[at] + position - self._starts[at]
+                request = waiting.get(source)
+                if request is None or not request.takes(offset, length, gap_bytes):
+                    if request is not None:
+                        request.read(files[source], buffer)
+                    request = waiting[source] = _Request(offset, offset)
+                request.pieces.append((place, offset, length))
+                request.end = offset + length
+            position = stop
+            at += 1
+        for source, request in waiting.items():
+            request.read(files[source], buffer)

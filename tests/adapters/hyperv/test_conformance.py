@@ -1,39 +1,62 @@
-"""The Hyper-V adapter keeps the source port on simulated hosts, whose disks are real VHDX files."""
+"""The Hyper-V adapter keeps the source port on simulated hosts, whose disks are real VHDX files.
+
+A Hyper-V host of yours is used, too, where the environment names one: see `hosts.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.source import HypervSource
-from adapters.secret import Secret
+from tests.adapters.hyperv.conftest import SourceOf
 from tests.conformance.source_port import OnlineSuite
-from tests.support.hyperv.files import WorldFiles
 from tests.support.hyperv.harness import HypervHarness
-from tests.support.hyperv.runner import world_runners
+from tests.support.hyperv.network import Served, served
 from tests.support.hyperv.world import HypervWorld
+
+BLOCK_BYTES = 2 << 20
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HypervWorld, Served]]:
+    """A cluster of two nodes behind real sockets."""
+    world = HypervWorld(tmp_path_factory.mktemp("hosts"), nodes=("hv1", "hv2"), cluster=True)
+    with served(world) as where:
+        yield world, where
 
 
 class TestSimulatedHost(OnlineSuite):
     """A single host, asked and read without a network."""
 
-    discarded_bytes = 2 << 20  # a block of its files
+    discarded_bytes = BLOCK_BYTES
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> HypervHarness:
-        world = HypervWorld(tmp_path / "hosts")
-        settings = HypervSettings("hv1", "ada", Secret(lambda: "x"))
+    def harness(self, world: HypervWorld, source_of: SourceOf) -> HypervHarness:
+        return HypervHarness(world, lambda: source_of(world))
 
-        def make() -> HypervSource:
-            return HypervSource(
-                "hv",
-                settings,
-                tmp_path / "run",
-                runners=world_runners(world),
-                files=WorldFiles(world),
-                sleep=lambda _: None,
-            )
 
-        return HypervHarness(world, make)
+class TestSimulatedCluster(OnlineSuite):
+    """Three nodes, the disks on a volume that another node has."""
+
+    discarded_bytes = BLOCK_BYTES
+
+    @pytest.fixture
+    def harness(self, cluster: HypervWorld, source_of: SourceOf) -> HypervHarness:
+        return HypervHarness(cluster, lambda: source_of(cluster))
+
+
+class TestOverTheNetwork(OnlineSuite):
+    """WinRM with NTLM over TLS, and files over SMB from a real Samba."""
+
+    discarded_bytes = BLOCK_BYTES
+
+    @pytest.fixture
+    def harness(self, network: tuple[HypervWorld, Served], tmp_path: Path) -> HypervHarness:
+        world, where = network
+        for machine in list(world.machines):
+            del world.machines[machine]
+        settings = where.settings(cluster=True)
+        return HypervHarness(world, lambda: HypervSource("hv", settings, tmp_path / "run"))

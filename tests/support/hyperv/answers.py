@@ -11,7 +11,7 @@ from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
 from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
 from tests.support.hyperv.planning import PLANNING
-from tests.support.hyperv.world import DOMAIN, HypervWorld
+from tests.support.hyperv.world import HypervWorld
 from tests.support.winrm import ScriptFailure
 
 Answer = dict[str, Any]
@@ -197,7 +197,7 @@ def _cancel_job(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 def _cluster_nodes(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     _require_cluster(world)
     items = [
-        {"name": name.upper(), "address": f"{name}.{DOMAIN}", "state": state} for name, state in world.nodes.items()
+        {"name": name.upper(), "address": world.addresses[name], "state": state} for name, state in world.nodes.items()
     ]
     return {"items": items}
 

@@ -48,6 +48,7 @@ class HypervWorld:
         self.jobs = Jobs()
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
+        self.addresses = {node: f"{node}.{DOMAIN}" for node in nodes}
         self.now = clock
         self.lock = RLock()
 
@@ -187,7 +188,8 @@ class HypervWorld:
 
     def node_of(self, host: str) -> str:
         """The node behind a name: its own, or the cluster's, or whatever a single host is called."""
-        name = host.split(".", maxsplit=1)[0].casefold()
+        named = {address: node for node, address in self.addresses.items()}
+        name = named.get(host, host.split(".", maxsplit=1)[0].casefold())
         return name if name in self.nodes else next(node for node, state in self.nodes.items() if state == "up")
 
     def machine_at(self, node: str, machine_id: str, *, planned: bool = False) -> Machine:

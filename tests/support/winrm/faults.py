@@ -43,6 +43,7 @@ class Status:
 
     status: int
     page: bytes = b"<html>nothing here</html>"
+    location: str | None = None
 
 
 Action = Fault | CutBefore | CutAfter | StaySilent | Status

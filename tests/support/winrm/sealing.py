@@ -19,7 +19,10 @@ from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
 USER = "backup"
-PASSWORD = "Sw0rdfish-äß"
+PASSWORD = "Sw0rdfish-42"
+FOREIGN = ("Käthe", "pässwörd-日本")
+"""Another account, for NTLM."""
+
 _VARIABLE = "NTLM_USER_FILE"
 _CONTENT_TYPE = 'multipart/encrypted;protocol="application/HTTP-SPNEGO-session-encrypted";boundary="Encrypted Boundary"'
 _BOUNDARY = b"--Encrypted Boundary"
@@ -41,7 +44,7 @@ class Accounts:
             cls._users += 1
             if cls._users == 1:
                 handle, name = tempfile.mkstemp(prefix="ntlm-")
-                os.write(handle, f":{USER}:{PASSWORD}\nHV:{USER}:{PASSWORD}\n".encode())
+                os.write(handle, f":{USER}:{PASSWORD}\nHV:{USER}:{PASSWORD}\n:{FOREIGN[0]}:{FOREIGN[1]}\n".encode())
                 os.close(handle)
                 cls._path, cls._before = Path(name), os.environ.get(_VARIABLE)
                 os.environ[_VARIABLE] = name

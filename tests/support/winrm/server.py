@@ -41,14 +41,12 @@ class Server(ThreadingHTTPServer):
     block_on_close = True
     request_queue_size = 128
 
-    def __init__(
-        self, address: str, serve: Serve, faults: Faults, context: ssl.SSLContext | None, leaf: bytes | None
-    ) -> None:
+    def __init__(self, address: str, serve: Serve, faults: Faults, port: int = 0) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.serve = serve
         self.faults = faults
-        self.context = context
-        self.leaf = leaf
+        self.context: ssl.SSLContext | None = None
+        self.leaf: bytes | None = None
         self.schemes: tuple[str, ...] = ("Negotiate", "NTLM", "Basic")
         self.closing = Event()
         self.lock = Lock()
@@ -60,7 +58,7 @@ class Server(ThreadingHTTPServer):
         self.broken: list[BaseException] = []
         """Errors of the simulator itself, and requests that no WinRM would understand."""
         self._open: set[socket.socket] = set()
-        super().__init__((address, 0), Handler)
+        super().__init__((address, port), Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, in its thread."""
@@ -179,8 +177,8 @@ class Handler(BaseHTTPRequestHandler):
         """Status and body of an answer. Raises HungUp where there is to be none."""
         action = self.server.faults.take(message.operation)
         match action:
-            case Status(status, page):
-                self._send(status, "text/html", page)
+            case Status(status, page, location):
+                self._send(status, "text/html", page, headers=[("Location", location)] if location else [])
                 raise HungUp
             case Fault(code):
                 return 500, wsman.fault(message.id, code, f"The simulator was told to fail with {code}.")

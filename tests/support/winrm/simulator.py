@@ -38,7 +38,10 @@ _ENVELOPE_OVERHEAD = 2048
 
 
 class WinrmSimulator:
-    """One host. `user` and `password` are let in; `calls` are the scripts that ran, in the order of their starts."""
+    """One host. `user` and `password` are let in; `calls` are the scripts that ran, in the order of their starts.
+
+    Its certificate is of an authority of its own, or of that of a host `beside` it.
+    """
 
     user = USER
     password = PASSWORD
@@ -50,8 +53,10 @@ class WinrmSimulator:
         host: str = "hv1",
         tls: bool = True,
         address: str = "127.0.0.1",
+        port: int = 0,
         expired: bool = False,
         names: tuple[str, ...] = ("127.0.0.1", "::1", "localhost"),
+        beside: WinrmSimulator | None = None,
     ) -> None:
         self.host = host
         self.address = address
@@ -60,16 +65,12 @@ class WinrmSimulator:
         self._answer = answer
         self._shells = Shells(self._run)
         self._folder = tempfile.TemporaryDirectory(prefix="winrm-")
-        authority = Authority(Path(self._folder.name) / "ca")
-        certificate = authority.issue("host", names, expired=expired)
-        self.ca_file = authority.ca_file
-        self.fingerprint = fingerprint(certificate)
-        context = leaf = None
+        self._authority = beside._authority if beside else Authority(Path(self._folder.name) / "ca")
+        self.ca_file = self._authority.ca_file
+        self.fingerprint = ""
+        self._server = Server(address, self._serve, self.faults, port)
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, authority.folder / "host-key.pem")
-            leaf = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-        self._server = Server(address, self._serve, self.faults, context, leaf)
+            self.show_certificate(names, expired=expired)
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=lambda: self._server.serve_forever(0.05), name="winrm-simulator")
 
@@ -122,6 +123,15 @@ class WinrmSimulator:
     def operations(self, name: str) -> int:
         """How many messages of an operation came, such as Create."""
         return self._server.operations[name]
+
+    def show_certificate(self, names: tuple[str, ...] = ("127.0.0.1",), *, expired: bool = False) -> None:
+        """Show another certificate of the same authority, in connections made from now on."""
+        certificate = self._authority.issue("host", names, expired=expired)
+        self.fingerprint = fingerprint(certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, self._authority.folder / "host-key.pem")
+        self._server.leaf = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+        self._server.context = context
 
     def offer(self, *schemes: str) -> None:
         """Say which kinds of authentication are offered from now on."""
