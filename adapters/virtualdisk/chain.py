@@ -49,7 +49,8 @@ class VirtualDisk:
         begun: tuple[int, bool] | None = None
         position = 0
         while position < self.size_bytes:
-            end = min(window_end(layer, position, self._end_in(layer, position)) for layer in self._layers)
+            reaching = [layer for layer in self._layers if layer.size_bytes > position]
+            end = min(window_end(layer, position, min(layer.size_bytes, self.size_bytes)) for layer in reaching)
             starts, zeros = zero_runs(self._resolved(position, end))
             for start, zero in zip(starts.tolist(), zeros.tolist(), strict=True):
                 if begun is None or begun[1] != zero:
@@ -79,10 +80,6 @@ class VirtualDisk:
         with ExitStack() as closing:
             for layer in self._layers:
                 closing.callback(layer.file.close)
-
-    def _end_in(self, layer: Layer, position: int) -> int:
-        """Where `layer` ends, as long as that is behind `position`; the disk's end otherwise."""
-        return min(layer.size_bytes, self.size_bytes) if layer.size_bytes > position else self.size_bytes
 
     def _pieces(self, number: int) -> Pieces:
         """Look a window up; the latest are kept, at most a few MiB each, for reads that follow each other."""
@@ -118,9 +115,7 @@ def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int 
     with ExitStack() as opened:
         following: str | None = path
         while following is not None:
-            file = open_file(following)
-            opened.callback(file.close)
-            layer = open_layer(following, file)
+            layer = _opened(following, open_file, opened)
             if layers:
                 _require_parent(layers[-1], layer)
             layers.append(layer)
@@ -128,6 +123,22 @@ def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int 
         disk = VirtualDisk(layers, gap_bytes)
         opened.pop_all()
         return disk
+
+
+def parent_of(path: str, open_file: OpenFile, locate: Locate) -> str | None:
+    """Return the path of the file that `path` builds on, None when that is none. Raises what `open_disk` does."""
+    with ExitStack() as opened:
+        child = _opened(path, open_file, opened)
+        parent = _parent([child], locate)
+        if parent is not None:
+            _require_parent(child, _opened(parent, open_file, opened))
+        return parent
+
+
+def _opened(path: str, open_file: OpenFile, opened: ExitStack) -> Layer:
+    file = open_file(path)
+    opened.callback(file.close)
+    return open_layer(path, file)
 
 
 def _parent(layers: list[Layer], locate: Locate) -> str | None:
