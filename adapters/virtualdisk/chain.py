@@ -118,9 +118,7 @@ def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int 
     with ExitStack() as opened:
         following: str | None = path
         while following is not None:
-            file = open_file(following)
-            opened.callback(file.close)
-            layer = open_layer(following, file)
+            layer = _opened(following, open_file, opened)
             if layers:
                 _require_parent(layers[-1], layer)
             layers.append(layer)
@@ -128,6 +126,22 @@ def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int 
         disk = VirtualDisk(layers, gap_bytes)
         opened.pop_all()
         return disk
+
+
+def parent_of(path: str, open_file: OpenFile, locate: Locate) -> str | None:
+    """Return the path of the file that `path` builds on, None when that is none. Raises what `open_disk` does."""
+    with ExitStack() as opened:
+        child = _opened(path, open_file, opened)
+        parent = _parent([child], locate)
+        if parent is not None:
+            _require_parent(child, _opened(parent, open_file, opened))
+        return parent
+
+
+def _opened(path: str, open_file: OpenFile, opened: ExitStack) -> Layer:
+    file = open_file(path)
+    opened.callback(file.close)
+    return open_layer(path, file)
 
 
 def _parent(layers: list[Layer], locate: Locate) -> str | None:

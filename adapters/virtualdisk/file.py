@@ -68,8 +68,7 @@ class LocalFile:
         finally:
             with self._idle:
                 self._reads -= 1
-                if self._closed:
-                    self._idle.notify_all()
+                self._idle.notify_all()
 
     def close(self) -> None:
         """Close the file; twice is harmless."""
