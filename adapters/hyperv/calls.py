@@ -149,8 +149,12 @@ class Calls:
             )
         return page
 
+    def planned_machines(self) -> tuple[Machine, ...]:
+        """The machines that imports made and nobody realised yet."""
+        return ask_all(self._host, "machines", tuple[Machine, ...], machine=None, planned=True)
+
     def planned_machine(self, machine_id: str) -> Machine:
-        """A machine that an import made and nobody realised yet. Raises SourceNotFound `machine-missing`."""
+        """One of them. Raises SourceNotFound `machine-missing`."""
         return self._one(machine_id, planned=True)
 
     def job(self, job_id: str) -> Job:

@@ -48,6 +48,11 @@ class Hosts:
         self._owners: dict[str, str] = {}
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether there may be several hosts."""
+        return self._cluster
+
+    @property
     def entry(self) -> Calls:
         """The host of the settings."""
         return Calls(self._runner_of(self._entry))

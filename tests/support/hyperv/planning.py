@@ -10,7 +10,7 @@ from uuid import uuid4
 from tests.support.hyperv.disks import Disk
 from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
-from tests.support.hyperv.machines import Machine, Unrealised
+from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
 
 if TYPE_CHECKING:
     from tests.support.hyperv.world import HypervWorld
@@ -27,13 +27,14 @@ def _import(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
         return {"return_value": 32779, "job": None, "affected": []}
     try:
         told = json.loads(local.read_bytes())
-        name, version, disks = told["name"], told["version"], told["disks"]
+        name, version, disks, whole = told["name"], told["version"], told["disks"], told["whole"]
     except (ValueError, KeyError):
         return world.jobs.fail(node, FAILED, ["The configuration file is not readable."])
 
     def plan() -> list[str]:
         machine = Machine(str(uuid4()), name, node, "C:\\nowhere", version, state="off", planned=True)
         machine.disks = {place: Unrealised(path) for place, path in disks.items()}
+        machine.disks |= {place: Passthrough(path) for place, path in whole.items()}
         world.machines[machine.id] = machine
         return [machine.id.upper()]
 
@@ -109,8 +110,9 @@ def _realise(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
 
 def _faults_of(world: HypervWorld, machine: Machine) -> list[str]:
-    paths = [disk.path for disk in machine.disks.values() if isinstance(disk, Unrealised)]
-    lost = [path for path in paths if not world.storage.local(path).is_file()]
+    files = [disk.path for disk in machine.disks.values() if isinstance(disk, Unrealised)]
+    lost = [path for path in files if not world.storage.local(path).is_file()]
+    lost += [disk.path for disk in machine.disks.values() if isinstance(disk, Passthrough)]
     return [f"Attachment '{path}' not found." for path in lost]
 
 

@@ -223,7 +223,8 @@ class HypervWorld:
     def write_definition(self, machine: Machine, path: str) -> None:
         """Write a machine's definition, and the state of its firmware, where a host would."""
         disks = {place: disk.chain[0] for place, disk in machine.files().items()}
-        told = {"name": machine.name, "version": machine.version, "disks": disks}
+        whole = {place: disk.path for place, disk in machine.disks.items() if isinstance(disk, Passthrough)}
+        told = {"name": machine.name, "version": machine.version, "disks": disks, "whole": whole}
         self.storage.made(path).write_text(json.dumps(told))
         self.storage.local(path.removesuffix("vmcx") + "vmgs").write_bytes(b"firmware of " + machine.id.encode())
 
