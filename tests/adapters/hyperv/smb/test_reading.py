@@ -16,8 +16,8 @@ from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceU
 from adapters.hyperv.smb.file import SmbFile
 from adapters.hyperv.smb.files import SmbFiles
 from adapters.hyperv.smb.link import Link
-from adapters.hyperv.smb.patience import Patience
 from adapters.hyperv.smb.paths import SmbPath
+from adapters.hyperv.smb.patience import Patience
 from tests.support.samba_server import HOST, Samba
 from tests.support.smb_proxy import SmbProxy, is_read, smb_proxy
 
@@ -152,9 +152,10 @@ def test_patience_ends(samba: Samba, content: bytes) -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    with smb_proxy(samba.port) as proxy, opened(
-        samba, port=proxy.port, patience=Patience(60, lambda: now[0], sleep)
-    ) as file:
+    with (
+        smb_proxy(samba.port) as proxy,
+        opened(samba, port=proxy.port, patience=Patience(60, lambda: now[0], sleep)) as file,
+    ):
         proxy.alter = lambda message: None
         with pytest.raises(SourceUnavailable) as lost:
             read(file, 0, 10)
