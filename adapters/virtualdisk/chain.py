@@ -49,8 +49,8 @@ class VirtualDisk:
         begun: tuple[int, bool] | None = None
         position = 0
         while position < self.size_bytes:
-            there = [layer for layer in self._layers if layer.size_bytes > position]
-            end = min(window_end(layer, position, min(layer.size_bytes, self.size_bytes)) for layer in there)
+            reaching = [layer for layer in self._layers if layer.size_bytes > position]
+            end = min(window_end(layer, position, min(layer.size_bytes, self.size_bytes)) for layer in reaching)
             starts, zeros = zero_runs(self._resolved(position, end))
             for start, zero in zip(starts.tolist(), zeros.tolist(), strict=True):
                 if begun is None or begun[1] != zero:
