@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from adapters.busy import Claim, require_idle
 from adapters.errors import SourceInvalid
@@ -26,10 +27,29 @@ from adapters.hyperv.inventory import Found, find_machine, list_machines
 from adapters.hyperv.jobs import JobWaiter
 from adapters.hyperv.places import Files
 from adapters.hyperv.reconcile import clean
+from adapters.hyperv.restore.calls import MakingCalls
+from adapters.hyperv.restore.disk import DiskWriter
+from adapters.hyperv.restore.files import MakingFiles
+from adapters.hyperv.restore.machine import MachineMaker
+from adapters.hyperv.restore.machine import Tools as MakingTools
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.smb.files import SmbFiles
 from adapters.hyperv.snapshot import HypervSnapshot
-from adapters.port import Consistency, Leftover, MachineFact, SnapshotRequest, SourceFact
+from adapters.port import (
+    Consistency,
+    DiskImage,
+    Leftover,
+    MachineFact,
+    MachineRestore,
+    RestoredMachine,
+    SnapshotRequest,
+    SourceFact,
+)
+
+
+class HostFiles(Files, MakingFiles, Protocol):
+    """Files of hosts by their UNC paths: to read for backups, to make for restores."""
+
 
 Taken = HypervSnapshot | legacy.LegacySnapshot
 
@@ -46,7 +66,7 @@ class HypervSource:
         runtime_dir: Path,
         *,
         runners: Runners | None = None,
-        files: Files | None = None,
+        files: HostFiles | None = None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -54,7 +74,7 @@ class HypervSource:
         self.name = name
         self._settings = settings
         self._runners = runners or Runners(lambda host: WinrmRunner(settings, host))
-        self._files = files or SmbFiles(settings)
+        self._files: HostFiles = files or SmbFiles(settings)
         hosts = Hosts(self._runners.of, settings.host, JobWaiter(clock=clock, sleep=sleep), cluster=settings.cluster)
         self._tools = Tools(
             settings=settings,
@@ -63,6 +83,12 @@ class HypervSource:
             files=self._files,
             patience=patience or Patience(),
             tracking=lambda: self._about.change_tracking and not settings.legacy,
+        )
+        self._making = MakingTools(
+            hosts=hosts,
+            making=lambda address: MakingCalls(self._runners.of(address)),
+            files=self._files,
+            share=settings.smb_share,
         )
         self._open: set[Taken] = set()
 
@@ -113,6 +139,27 @@ class HypervSource:
         if self._settings.legacy:
             return legacy.clean(self._shadows(found))
         return clean(self._tools.keeper(found), self._tools.intents, found.machine.id, keep)
+
+    def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
+        """Make a new machine of its stored definition, switched off, its network cards unconnected."""
+        return MachineMaker(self._making, request).make(written)
+
+    def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
+        """Raise SourceConflict while the machine is not off, has checkpoints or is backed up."""
+        found = self._find(machine)
+        require_idle(self._settings.host, machine.key, machine.name)
+        DiskWriter(self._making, found).require_writable(disk_key)
+
+    def restore_disk(
+        self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
+    ) -> None:
+        """Replace a disk's content. Raises SourceConflict while the machine is not off or has checkpoints."""
+        found = self._find(machine)
+        claim = Claim(self._settings.host, machine.key, machine.name, label)
+        try:
+            DiskWriter(self._making, found).write(disk_key, image, label, written)
+        finally:
+            claim.give_back()
 
     def close(self) -> None:
         """Let go of unreleased snapshots, which are left to `reconcile`, and close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +14,7 @@ from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.source import HypervSource
 from adapters.secret import Secret
 from tests.support.hyperv.files import WorldFiles
+from tests.support.hyperv.making import MakingWorldFiles
 from tests.support.hyperv.runner import world_runners
 from tests.support.hyperv.world import HypervWorld
 
@@ -36,14 +38,20 @@ def source_of(tmp_path: Path) -> Iterator[SourceOf]:
     """Make sources that are closed at the end of the test, and never sleep."""
     with ExitStack() as stack:
 
-        def make(world: HypervWorld, files: WorldFiles | None = None, **others: object) -> HypervSource:
+        def make(
+            world: HypervWorld,
+            files: WorldFiles | None = None,
+            clock: Callable[[], float] = time.monotonic,
+            **others: object,
+        ) -> HypervSource:
             settings = HypervSettings("hv1", "ada", Secret(lambda: "x"), cluster=world.cluster)
             source = HypervSource(
                 "hv",
                 replace(settings, **others),
                 tmp_path / "run",
                 runners=world_runners(world),
-                files=files or WorldFiles(world),
+                files=files or MakingWorldFiles(world),
+                clock=clock,
                 sleep=lambda _: None,
             )
             stack.callback(source.close)

@@ -42,6 +42,8 @@ class MakingWorldFiles(WorldFiles):
             raise SourceConflict(f"{unc} is held", code="smb-sharing")
         if not path.exists():
             raise SourceNotFound(f"{unc} is not there", code="smb-file-missing")
+        if path.is_dir() and any(path.iterdir()):
+            raise SourceConflict(f"{unc} is not empty", code="smb-folder-not-empty")
         if path.is_dir():
             path.rmdir()
         else:

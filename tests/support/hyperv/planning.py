@@ -81,10 +81,13 @@ def _disconnect(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
 
 def _describe(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     machine = _either(world, node, arguments)
-    machine.name, machine.notes = arguments["name"], arguments["notes"]
-    if arguments["folder"] is not None:
-        machine.folder = arguments["folder"]
-    return _DONE
+
+    def describe() -> list[str]:
+        machine.name, machine.notes = arguments["name"], arguments["notes"]
+        machine.folder = arguments["folder"] or machine.folder
+        return []
+
+    return world.jobs.start(node, "describe-machine", describe)
 
 
 def _validate(world: HypervWorld, node: str, arguments: Arguments) -> Answer:

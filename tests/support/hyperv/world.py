@@ -51,6 +51,8 @@ class HypervWorld:
         self.addresses = {node: f"{node}.{DOMAIN}" for node in nodes}
         self.now = clock
         self.lock = RLock()
+        for folder in ("C:\\VMs", *self.volumes):
+            self.storage.local(folder).mkdir(parents=True, exist_ok=True)
 
     # -- what administrators make ---------------------------------------------------------------------------
 
@@ -85,6 +87,7 @@ class HypervWorld:
             path = f"{machine.folder}\\{file or f'disk{len(machine.disks)}-{uuid4().hex[:4]}'}.vhdx"
             vhdx_files.create(self.storage.made(path), size_bytes, fixed=fixed, sector_bytes=sector_bytes)
             machine.disks[place] = Disk(self.storage, [path], shared=shared, tracked=tracked)
+            self.write_definition(machine, machine.definition)
             return place
 
     def add_passthrough(self, machine_id: str) -> str:
@@ -92,6 +95,7 @@ class HypervWorld:
         machine = self.machines[machine_id]
         place = self._free_place(machine)
         machine.disks[place] = Passthrough("Microsoft:HV\\\\.\\PHYSICALDRIVE7")
+        self.write_definition(machine, machine.definition)
         return place
 
     def replace_disk(self, machine_id: str, place: str) -> None:
