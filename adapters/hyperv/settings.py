@@ -77,6 +77,8 @@ class HypervSettings:
                 f"{self.authentication} over plain HTTP is refused: only NTLM and Kerberos are allowed there, whose"
                 " messages are always encrypted"
             )
+        if self.cluster and self.fingerprint is not None:
+            raise _invalid("each node of a cluster has a certificate of its own: give a CA file")
         if self.fingerprint is not None and not _FINGERPRINT.fullmatch(plain(self.fingerprint)):
             raise _invalid("a fingerprint is 64 hex digits: the SHA-256 of the host's certificate")
 
