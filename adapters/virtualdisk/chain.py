@@ -49,7 +49,8 @@ class VirtualDisk:
         begun: tuple[int, bool] | None = None
         position = 0
         while position < self.size_bytes:
-            end = min(window_end(layer, position, self._end_in(layer, position)) for layer in self._layers)
+            reaching = [layer for layer in self._layers if layer.size_bytes > position]
+            end = min(window_end(layer, position, min(layer.size_bytes, self.size_bytes)) for layer in reaching)
             starts, zeros = zero_runs(self._resolved(position, end))
             for start, zero in zip(starts.tolist(), zeros.tolist(), strict=True):
                 if begun is None or begun[1] != zero:
@@ -79,10 +80,6 @@ class VirtualDisk:
         with ExitStack() as closing:
             for layer in self._layers:
                 closing.callback(layer.file.close)
-
-    def _end_in(self, layer: Layer, position: int) -> int:
-        """Where `layer` ends, as long as that is behind `position`; the disk's end otherwise."""
-        return min(layer.size_bytes, self.size_bytes) if layer.size_bytes > position else self.size_bytes
 
     def _pieces(self, number: int) -> Pieces:
         """Look a window up; the latest are kept, at most a few MiB each, for reads that follow each other."""
