@@ -114,20 +114,20 @@ def test_an_answer_cut_short_is_asked_for_again(samba: Samba, content: bytes) ->
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda path: replace(path, path.read_bytes()), "another file"),
-        (lambda path: os.truncate(path, MIB), "bytes"),
-        (lambda path: rewrite(path), "written"),
+        (lambda samba, path: replace(path), "another file"),
+        (lambda samba, path: os.truncate(path, MIB), "bytes"),
+        (lambda samba, path: rewrite(samba), "written"),
     ],
     ids=["replaced", "truncated", "written"],
 )
 def test_a_file_that_changed_meanwhile_is_not_read_on(
-    samba: Samba, content: bytes, drive: Path, change: Callable[[Path], None], why: str
+    samba: Samba, content: bytes, drive: Path, change: Callable[[Samba, Path], None], why: str
 ) -> None:
     """After a lost session the file must be the very same, unwritten: else SourceConflict, and no mixture of two."""
     with opened(samba) as file:
         assert read(file, 0, 10) == content[:10]
+        change(samba, drive / "disk.vhdx")
         samba.drop_sessions()
-        change(drive / "disk.vhdx")
         with pytest.raises(SourceConflict) as refused:
             read(file, 0, 2 * MIB)
         assert refused.value.code == "smb-file-changed"
@@ -205,28 +205,28 @@ def lose_reads(proxy: SmbProxy) -> Callable[[bytearray], bytes | None]:
     return lambda message: None if is_read(message) and len(message) > MIB else bytes(message)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path) -> None:
     """Put another file of the same content and times in a file's place."""
-    times = path.stat()
-    path.unlink()
-    (path.parent / "decoy").touch()  # or the number of the file might be used again
+    content, times = path.read_bytes(), path.stat()
+    path.rename(path.with_name("former"))
     path.write_bytes(content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def rewrite(path: Path) -> None:
-    """Change a byte."""
-    with path.open("r+b") as file:
-        file.write(b"!")
-    os.utime(path, (2e9, 2e9))
+def rewrite(samba: Samba) -> None:
+    """Change a byte through the server, as another of its clients: it tells of no other way while a file is open."""
+    link = Link(HOST, HOST, samba.port, samba.settings(), 30)
+    with held(link, share=3) as other:
+        other.write(b"!", 0)
+    link.close()
 
 
 @contextmanager
-def held(link: Link, share: int) -> Iterator[None]:
+def held(link: Link, share: int) -> Iterator[Open]:
     """Have the file open for writing, as another program."""
     other = Open(link.tree(SmbPath.parse(PATH)), "disk.vhdx")
     access = FilePipePrinterAccessMask.FILE_READ_DATA | FilePipePrinterAccessMask.FILE_WRITE_DATA
     disposition, options = CreateDisposition.FILE_OPEN, CreateOptions.FILE_NON_DIRECTORY_FILE
     other.create(ImpersonationLevel.Impersonation, access, 0, share, disposition, options)
-    yield
+    yield other
     other.close()
