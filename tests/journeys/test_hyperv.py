@@ -131,6 +131,31 @@ def test_full_three_incrementals_synthetic_and_restore(lab: Lab, world: HypervWo
     assert [(run.outcome, run.snapshot) for run in runs if run] == [("completed", "released")] * 4
 
 
+def test_a_machine_is_given_back(lab: Lab, world: HypervWorld, hosts: Served) -> None:
+    """A new machine has the point's disks and is off; a disk is replaced in place, and read in full next."""
+    add(lab, hosts)
+    machine = machine_of(world)
+    record = backed_up(lab)
+    expected = contents(world)
+    lab.json("restore", record["restore_point"], "--to-source", "hv", "--as", "web again")
+    again = next(key for key, found in world.machines.items() if found.name == "web again")
+    assert again != machine
+    assert [world.content(again, world.place(again, number)) for number in (0, 1)] == expected
+    assert world.machines[again].state == "off"
+    assert {disk["cause"] for disk in lab.backup_one(target="hv/web again")["disks"]} == {"first-backup"}
+
+    disk = record["disks"][0]["disk"]
+    in_place = ["restore", record["restore_point"], "--to-source", "hv", "--in-place", "--disk", disk]
+    assert lab.fails(8, *in_place)["code"] == "machine-running"
+    world.write(machine, world.place(machine), MIB, b"ransom" * 1000)
+    world.turn(machine, "off")
+    lab.ok(*in_place)
+    assert contents(world) == expected
+    levels = {disk["cause"] for disk in backed_up(lab)["disks"]}
+    assert levels == {"no-base-token", "tracked"}
+    assert len(world.machines[machine].reference_points) == 1
+
+
 def test_a_guest_that_does_not_come_to_rest_is_told(lab: Lab, world: HypervWorld, hosts: Served) -> None:
     """The point is crash consistent; the event and the command's answer say why."""
     add(lab, hosts)
