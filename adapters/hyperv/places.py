@@ -7,7 +7,7 @@ followed: the host says which files make up a disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from adapters.errors import SourceCorrupt
@@ -36,11 +36,24 @@ class Files(Protocol):
 class MachinePlaces:
     """The files of one machine."""
 
-    def __init__(self, hosts: Hosts, files: Files, share: str | None, machine_id: str) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        files: Files,
+        share: str | None,
+        machine_id: str,
+        *,
+        found_at: Callable[[str], str] = lambda path: path,
+    ) -> None:
         self._hosts = hosts
         self._files = files
         self._share = share
         self._machine_id = machine_id
+        self._found_at = found_at
+
+    def moved(self, found_at: Callable[[str], str]) -> MachinePlaces:
+        """The same files where something else holds them as they were, by their own paths."""
+        return MachinePlaces(self._hosts, self._files, self._share, self._machine_id, found_at=found_at)
 
     def open(self, path: str) -> RandomFile:
         """Open a file for reading, where it is best read at this moment."""
@@ -72,7 +85,7 @@ class MachinePlaces:
         return self._hosts.read(self._machine_id, lambda calls: calls.disk_file(path)).parent_path
 
     def _unc(self, path: str) -> str:
-        return unc_of(path, self._hosts.reading_host(self._machine_id, path), self._share)
+        return unc_of(self._found_at(path), self._hosts.reading_host(self._machine_id, path), self._share)
 
 
 def _key(path: str) -> str:

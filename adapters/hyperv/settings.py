@@ -59,6 +59,8 @@ class HypervSettings:
         if self.consistency not in get_args(AppConsistency):
             raise _invalid(f"consistency is one of {', '.join(get_args(AppConsistency))}")
         self._require_one_trust()
+        if self.legacy and self.consistency == "require":
+            raise _invalid("a host before Windows Server 2016 does not say whether a guest came to rest")
         if not all(1 <= port <= 65535 for port in (self.port, self.smb_port)):
             raise _invalid("a port is a number from 1 to 65535")
         if not 1 <= self.smb_handles <= 16:
@@ -75,6 +77,8 @@ class HypervSettings:
                 f"{self.authentication} over plain HTTP is refused: only NTLM and Kerberos are allowed there, whose"
                 " messages are always encrypted"
             )
+        if self.cluster and self.fingerprint is not None:
+            raise _invalid("each node of a cluster has a certificate of its own: give a CA file")
         if self.fingerprint is not None and not _FINGERPRINT.fullmatch(plain(self.fingerprint)):
             raise _invalid("a fingerprint is 64 hex digits: the SHA-256 of the host's certificate")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.busy import Claim, require_idle
+from adapters.errors import SourceInvalid
+from adapters.hyperv import legacy
 from adapters.hyperv.checkpoints import Patience
 from adapters.hyperv.cluster import Hosts
 from adapters.hyperv.control.runner import Runners
@@ -47,6 +49,9 @@ from adapters.port import (
 
 class HostFiles(Files, MakingFiles, Protocol):
     """Files of hosts by their UNC paths: to read for backups, to make for restores."""
+
+
+Taken = HypervSnapshot | legacy.LegacySnapshot
 
 
 class HypervSource:
@@ -85,16 +90,18 @@ class HypervSource:
             files=self._files,
             share=settings.smb_share,
         )
-        self._open: set[HypervSnapshot] = set()
+        self._open: set[Taken] = set()
 
     @property
     def consistency(self) -> Consistency:
         """What the guests' integration services can reach, unless the settings leave the guests alone."""
-        return "crash" if self._settings.consistency == "never" else "application"
+        at_rest = self._settings.consistency != "never" and not self._settings.legacy
+        return "application" if at_rest else "crash"
 
     def check(self) -> SourceFact:
         """Ask the hosts what they are and have. Raises the AdapterError that a backup would meet."""
         about = self._about
+        self._require_its_way()
         listing = list_machines(self._tools.hosts, tracking=self._tools.tracking())
         tracked = "incremental by resilient change tracking" if self._tools.tracking() else "changes by comparison"
         abilities = [f"{len(listing.machines)} machines", tracked]
@@ -110,15 +117,14 @@ class HypervSource:
         """List all machines; disks that no checkpoint can hold say why."""
         return [found.fact for found in list_machines(self._tools.hosts, tracking=self._tools.tracking()).machines]
 
-    def snapshot(self, machine: MachineFact, request: SnapshotRequest) -> HypervSnapshot:
+    def snapshot(self, machine: MachineFact, request: SnapshotRequest) -> Taken:
         """Freeze the requested disks. Raises SourceConflict while another job of this process has the machine."""
+        self._require_its_way()
         found = self._find(machine)
         claim = Claim(self._settings.host, machine.key, machine.name, request.label)
         try:
-            holder: list[HypervSnapshot] = []
-            taken = Freezing(self._tools, found, request, claim).take(
-                lambda: self._open.discard(holder[0]) if holder else None
-            )
+            holder: list[Taken] = []
+            taken = self._take(found, request, claim, lambda: self._open.discard(holder[0]) if holder else None)
             holder.append(taken)
         except BaseException:
             claim.give_back()
@@ -130,6 +136,8 @@ class HypervSource:
         """Remove our checkpoints of the machine, and reference points of ours that no base in force needs."""
         found = self._find(machine)
         require_idle(self._settings.host, machine.key, machine.name)
+        if self._settings.legacy:
+            return legacy.clean(self._shadows(found))
         return clean(self._tools.keeper(found), self._tools.intents, found.machine.id, keep)
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
@@ -163,6 +171,26 @@ class HypervSource:
     @cached_property
     def _about(self) -> Host:
         return self._tools.hosts.entry.about()
+
+    def _take(self, found: Found, request: SnapshotRequest, claim: Claim, forget: Callable[[], None]) -> Taken:
+        if not self._settings.legacy:
+            return Freezing(self._tools, found, request, claim).take(forget)
+        places = self._tools.places(found.machine.id)
+        return legacy.take(self._shadows(found), places, found, request, claim, forget)
+
+    def _shadows(self, found: Found) -> legacy.Shadows:
+        machine_id = found.machine.id
+        return legacy.Shadows(self._runners.of(self._tools.hosts.owner(machine_id)), machine_id)
+
+    def _require_its_way(self) -> None:
+        """Raise SourceInvalid for a host that has no recovery checkpoints, unless the settings say so."""
+        if not self._about.change_tracking and not self._settings.legacy:
+            raise SourceInvalid(
+                f"{self._about.name} has no recovery checkpoints",
+                code="host-legacy",
+                why=f"{self._about.product} is older than Windows Server 2016",
+                hint="Add the source with --legacy: its machines are read from shadow copies then.",
+            )
 
     def _find(self, machine: MachineFact) -> Found:
         return find_machine(self._tools.hosts, machine.key, tracking=self._tools.tracking())

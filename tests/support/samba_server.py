@@ -51,10 +51,11 @@ class Samba:
         return [int(child) for child in children if _serves(int(child), self.port)]
 
     def drop_sessions(self) -> None:
-        """Kill what serves connections: clients lose theirs at any moment of a request."""
-        for child in self.sessions:
+        """Kill what serves connections, and see it dead: clients lose theirs at any moment of a request."""
+        for child in (dropped := self.sessions):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
+        eventually(lambda: not set(dropped) & set(self.sessions), "the sessions are dropped")
 
     def environment(self) -> dict[str, str]:
         """For smbclient, which reads the password there."""
@@ -66,9 +67,9 @@ def samba_server(
     shares: Mapping[str, Path],
     *,
     options: Mapping[str, str] | None = None,
-    before: Callable[[], None] | None = None,
+    share_options: Mapping[str, str] | None = None,
 ) -> Iterator[Samba]:
-    """Serve folders by their shares' names; `options` are global ones of smb.conf, `before` runs in smbd's process."""
+    """Serve folders by their shares' names; the options are lines of smb.conf, global ones and those of each share."""
     for tool in ("smbd", "smbpasswd"):
         if shutil.which(tool, path=_PATH) is None:
             pytest.skip(f"needs {tool} (apt-get install samba)")
@@ -80,20 +81,20 @@ def samba_server(
         home = Path(name)
         for folder in _FOLDERS:
             (home / folder).mkdir(mode=0o700 if folder == "private" else 0o755)
-        server = _started(home, shares, dict(options or {}), user, before)
+        server = _started(
+            home, lambda port: _configuration(home, port, shares, options or {}, share_options or {}), user
+        )
         try:
             yield server
         finally:
             _end(server.process)
 
 
-def _started(
-    home: Path, shares: Mapping[str, Path], options: dict[str, str], user: str, before: Callable[[], None] | None
-) -> Samba:
+def _started(home: Path, configuration_for: Callable[[int], str], user: str) -> Samba:
     for _ in range(5):  # somebody else may take the port before smbd does
         port = _free_port()
         configuration = home / "smb.conf"
-        configuration.write_text(_configuration(home, shares, options, port))
+        configuration.write_text(configuration_for(port))
         tool = shutil.which("smbpasswd", path=_PATH)
         subprocess.run(
             [tool, "-c", configuration, "-L", "-a", "-s", user],
@@ -108,7 +109,6 @@ def _started(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=before,
         )
         if eventually(lambda p=process, n=port: p.poll() is not None or _listens(n), "smbd listens") and (
             process.poll() is None
@@ -118,7 +118,9 @@ def _started(
     raise RuntimeError(f"smbd does not start: {(home / 'log.smbd').read_text()[-2000:]}")
 
 
-def _configuration(home: Path, shares: Mapping[str, Path], options: dict[str, str], port: int) -> str:
+def _configuration(
+    home: Path, port: int, shares: Mapping[str, Path], options: Mapping[str, str], share_options: Mapping[str, str]
+) -> str:
     settings = {
         "server role": "standalone server",
         "workgroup": "HOLDFAST",
@@ -144,7 +146,8 @@ def _configuration(home: Path, shares: Mapping[str, Path], options: dict[str, st
     }
     lines = ["[global]", *(f"{name} = {value}" for name, value in settings.items())]
     for share, folder in shares.items():
-        lines += [f"[{share}]", f"path = {folder}", "read only = no", "guest ok = yes", "strict sync = yes"]
+        own = {"path": str(folder), "read only": "no", "guest ok": "yes", **share_options}
+        lines += [f"[{share}]", *(f"{name} = {value}" for name, value in own.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -163,19 +166,12 @@ def _listens(port: int) -> bool:
 
 def _serves(pid: int, port: int) -> bool:
     """Whether a process has a connection to our port: smbd has children for other purposes, too."""
-    mine = f":{port:04X}"
     try:
-        sockets = {
-            link[8:-1]
-            for entry in Path(f"/proc/{pid}/fd").iterdir()
-            if (link := os.readlink(entry)).startswith("socket:[")
-        }
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     except OSError:
         return False
-    return any(
-        line.split()[1].endswith(mine) and line.split()[3] == "01" and line.split()[9] in sockets for line in lines
-    )
+    return any(at[1].endswith(f":{port:04X}") and at[3] == "01" and f"socket:[{at[9]}]" in links for at in lines)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -127,11 +127,16 @@ class _Transport(pywinrm.Transport):
         return response
 
 
-def endpoint(settings: HypervSettings, host: str) -> str:
-    """The full address of a host's WinRM service; pywinrm makes others of what is less."""
+def address(settings: HypervSettings, host: str) -> str:
+    """A host's name and port, as in an address."""
     bare = host.strip("[]")
     named = f"[{bare.replace('%', '%25')}]" if ":" in bare else bare
-    return f"{'http' if settings.plain_http else 'https'}://{named}:{settings.port}/wsman"
+    return f"{named}:{settings.port}"
+
+
+def endpoint(settings: HypervSettings, host: str) -> str:
+    """The full address of a host's WinRM service; pywinrm makes others of what is less."""
+    return f"{'http' if settings.plain_http else 'https'}://{address(settings, host)}/wsman"
 
 
 def require_extra(settings: HypervSettings) -> None:

@@ -117,7 +117,7 @@ class Shell:
         """Run one script and return what it wrote. Raises NotStarted and NoAnswer."""
         self.sound = False
         try:
-            self._start(standard_input(script, arguments, nonce))
+            self._start(standard_input(script, arguments, nonce), effect=script.effect == "changes")
         except _Lost as lost:
             raise NotStarted(lost.error) from None
         except AdapterError as error:
@@ -149,8 +149,8 @@ class Shell:
         self._hang_up()
         self.close()
 
-    def _start(self, stdin: bytes) -> None:
-        """Send everything. When the last message alone is not answered, the script may have begun: go on."""
+    def _start(self, stdin: bytes, *, effect: bool) -> None:
+        """Send everything. An effect that may have begun, because only the last message was not answered, goes on."""
         if not self._id:
             idle = f"PT{self._timing.idle}S"
             self._id = self._ask(lambda to: to.open_shell(codepage=_UTF8_CODEPAGE, idle_timeout=idle))
@@ -162,8 +162,11 @@ class Shell:
         *pieces, last = [stdin[at : at + _PIECE_BYTES] for at in range(0, len(stdin), _PIECE_BYTES)]
         for piece in pieces:
             self._ask(lambda to, piece=piece: to.send_command_input(shell, command, piece))  # type: ignore[misc]
-        with suppress(_Lost):
+        try:
             self._ask(lambda to: to.send_command_input(shell, command, last, end=True))
+        except _Lost:
+            if not effect:
+                raise
 
     def _finish(self) -> Output:
         """Take output until the command has ended."""

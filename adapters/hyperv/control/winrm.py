@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters.errors import AdapterError, SourceInvalid, SourceUnavailable
 from adapters.hyperv.control.answers import Output, Unreadable, read_answer
-from adapters.hyperv.control.connection import connect, require_extra
+from adapters.hyperv.control.connection import address, connect, require_extra
 from adapters.hyperv.control.failures import reply_lost
 from adapters.hyperv.control.scripts import Script
 from adapters.hyperv.control.scripts import load as load_script
@@ -29,7 +29,7 @@ _TRANSIENT = ("connection-lost", "shell-gone", "answer-unreadable")
 
 
 class WinrmRunner:
-    """Runs scripts on `host`, or on the host of the settings. Connects at its first use.
+    """Runs scripts on `host`, or on the host of the settings. Connects at its first use; `host` is its name in errors.
 
     Raises SourceInvalid for a CA file that cannot be read and for packages that are missing.
     """
@@ -44,7 +44,8 @@ class WinrmRunner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         require_extra(settings)
-        self.host = host or settings.host
+        self._host = host or settings.host
+        self.host = address(settings, self._host)
         self._settings = settings
         self._timing = timing or Timing()
         self._load = load
@@ -82,7 +83,7 @@ class WinrmRunner:
         try:
             output = shell.run(script, arguments, nonce)
         except NotStarted as failure:
-            if used and not last:
+            if not last and (used or (script.effect == "none" and failure.error.code in _TRANSIENT)):
                 raise _Again from None
             raise failure.error from None
         except NoAnswer as failure:
@@ -126,7 +127,7 @@ class WinrmRunner:
             shell.discard()
 
     def _connection(self) -> Any:
-        return connect(self._settings, self.host, self._context, self._timing.connect)
+        return connect(self._settings, self._host, self._context, self._timing.connect)
 
 
 class _Again(Exception):

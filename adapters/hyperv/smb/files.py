@@ -24,7 +24,7 @@ from adapters.hyperv.smb.file import SmbFile
 from adapters.hyperv.smb.handle import Handle, Purpose
 from adapters.hyperv.smb.link import Link, require_same_process
 from adapters.hyperv.smb.links import Links
-from adapters.hyperv.smb.paths import SmbPath, require_plain_name
+from adapters.hyperv.smb.paths import SmbPath
 from adapters.hyperv.smb.patience import Patience
 from adapters.hyperv.smb.writing import SmbWriter
 
@@ -188,17 +188,14 @@ def _fact(handle: Handle) -> FileFact:
 
 
 def _entries(handle: Handle) -> tuple[Entry, ...]:
-    found = tuple(_walk(handle))
-    for entry in found:
-        require_plain_name(entry.name, entry.name)
-    return found
+    return tuple(_walk(handle))
 
 
 def _walk(handle: Handle) -> Iterator[Entry]:
     count = 0
     while entries := handle.entries(FileInformationClass.FILE_DIRECTORY_INFORMATION):
         for raw in entries:
-            name = raw["file_name"].get_value()
+            name = raw["file_name"].get_value().decode("utf-16-le", "replace")
             if name in (".", ".."):
                 continue
             if (count := count + 1) > _ENTRIES:

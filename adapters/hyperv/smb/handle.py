@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -45,16 +44,12 @@ class Purpose(Enum):
     CHANGE = (_DELETE, _ALL, _OPEN, CreateOptions.FILE_OPEN_REPARSE_POINT)
 
 
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """What tells a file from another one of the same name: the server's number of it, and when it was made."""
-
-    number: bytes
-    created: object
-
-
 class Handle:
-    """Something opened for `purpose`. Raises AdapterErrors, LinkLost when the link is gone."""
+    """Something opened for `purpose`. Raises AdapterErrors, LinkLost when the link is gone.
+
+    `identity` tells a file from another one of the same name: its number on its volume and the volume's, or, from
+    servers that tell none, when it was made.
+    """
 
     def __init__(self, link: Link, path: SmbPath, purpose: Purpose) -> None:
         self.link = link
@@ -71,7 +66,7 @@ class Handle:
                 purpose.value[3],
                 create_contexts=[_asking_for_number()],
             )
-        self.identity = FileIdentity(_number(contexts), self.open.creation_time)
+        self.identity: object = _number(contexts) or self.open.creation_time
         self.size_bytes = int(self.open.end_of_file)
         self.written: object = self.open.last_write_time
         self.is_folder = bool(self.open.file_attributes & FileAttributes.FILE_ATTRIBUTE_DIRECTORY)
@@ -145,7 +140,6 @@ def _asking_for_number() -> SMB2CreateContextRequest:
 
 
 def _number(contexts: list[Any] | None) -> bytes:
-    """The file's number on its volume and the volume's; nothing from servers that do not tell."""
     for context in contexts or ():
         if isinstance(context, SMB2CreateQueryOnDiskIDResponse):
             return bytes(context.pack())

@@ -33,7 +33,7 @@ class SmbPath:
         if not _SERVER.fullmatch(server) or not names:
             raise _refused(unc, "it names no server and share")
         for name in names:
-            require_plain_name(name, unc)
+            _require_plain_name(name, unc)
         return cls(server, names[0], tuple(names[1:]))
 
     @property
@@ -71,12 +71,14 @@ def unc_of(windows_path: str, node: str, share: str | None) -> str:
     drive = _DRIVE.fullmatch(plain)
     if drive is None:
         raise _refused(windows_path, "it is neither on a drive nor a UNC path")
+    if not _SERVER.fullmatch(node):
+        raise _refused(windows_path, f"{node[:80]!r} is no server's name")
     letter = drive[1].upper()
     root = f"{letter}$" if share is None else f"{share}\\{letter}"
     return str(SmbPath.parse(f"\\\\{node}\\{root}\\{drive[2]}"))
 
 
-def require_plain_name(name: str, path: str) -> None:
+def _require_plain_name(name: str, path: str) -> None:
     """Raise SourceInvalid unless Windows takes a name of a path for itself: it drops dots and spaces at the end."""
     if not name or _FORBIDDEN.search(name) or "\\" in name or name[-1] in ". ":
         raise _refused(path, f"{name[:80]!r} is no plain name")

@@ -47,7 +47,7 @@ def source_of(tmp_path: Path) -> Iterator[SourceOf]:
             settings = HypervSettings("hv1", "ada", Secret(lambda: "x"), cluster=world.cluster)
             source = HypervSource(
                 "hv",
-                replace(settings, **others),  # type: ignore[arg-type]  # a test says which
+                replace(settings, **others),
                 tmp_path / "run",
                 runners=world_runners(world),
                 files=files or MakingWorldFiles(world),

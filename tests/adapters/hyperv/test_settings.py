@@ -29,6 +29,7 @@ def test_defaults_are_the_safe_ones() -> None:
         {"fingerprint": "AB" * 20},
         {"fingerprint": "AB" * 32, "insecure": True},
         {"ca_file": Path("/ca.pem"), "fingerprint": "AB" * 32},
+        {"cluster": True, "fingerprint": "AB" * 32},
         {"plain_http": True, "authentication": "basic"},
         {"plain_http": True, "authentication": "credssp"},
         {"plain_http": True, "insecure": True},

@@ -156,7 +156,7 @@ def test_change_lists_in_pieces(world: HypervWorld, source_of: SourceOf, page: o
     place = world.place(key)
     for offset in (0, 70_000, 3 * MIB - 5, SIZE - 600):
         world.write(key, place, offset, b"changed" * 50)
-    world.faults.page = page  # type: ignore[assignment]  # one of the simulator's
+    world.faults.page = page
     again = back_up(source, key, point)
     assert again.tracking == {place: Tracked()}
     assert again.contents[place] == world.content(key, place)

@@ -11,6 +11,7 @@ from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
 from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
 from tests.support.hyperv.planning import PLANNING
+from tests.support.hyperv.shadows import SHADOWS
 from tests.support.hyperv.world import HypervWorld
 from tests.support.winrm import ScriptFailure
 
@@ -248,4 +249,5 @@ ANSWERS: dict[str, Callable[[HypervWorld, str, Arguments], Answer]] = {
     "cluster-groups": _cluster_groups,
     "cluster-volumes": _cluster_volumes,
     **PLANNING,
+    **SHADOWS,
 }

@@ -49,7 +49,7 @@ class StartHost(Protocol):
 
 
 class MakeRunner(Protocol):
-    def __call__(self, host: WinrmSimulator, timing: Timing = PATIENT, **settings: Any) -> WinrmRunner: ...
+    def __call__(self, host: WinrmSimulator, timing: Timing = PATIENT, /, **settings: Any) -> WinrmRunner: ...
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def start_host(stack: ExitStack, world: World) -> StartHost:
     return start
 
 
-def settings_of(host: WinrmSimulator, **settings: Any) -> HypervSettings:
+def settings_of(host: WinrmSimulator, /, **settings: Any) -> HypervSettings:
     """Settings that trust a host as it should be, unless something else is said."""
     if not {"ca_file", "fingerprint", "insecure"} & settings.keys():
         settings |= {"ca_file": host.ca_file} if host.fingerprint else {"plain_http": True}
@@ -94,7 +94,7 @@ def settings_of(host: WinrmSimulator, **settings: Any) -> HypervSettings:
 def runner_of(stack: ExitStack) -> MakeRunner:
     """Make a runner for a host; it is closed before the host is."""
 
-    def make(host: WinrmSimulator, timing: Timing = PATIENT, **settings: Any) -> WinrmRunner:
+    def make(host: WinrmSimulator, timing: Timing = PATIENT, /, **settings: Any) -> WinrmRunner:
         clock = {"clock": settings.pop("clock")} if "clock" in settings else {}
         runner = WinrmRunner(settings_of(host, **settings), timing=timing, load=script, **clock)
         stack.callback(runner.close)
