@@ -17,8 +17,8 @@ $items = @(foreach ($one in $points) {
     @{
         id = $one.InstanceID
         machine_id = $machine.Name
-        disk_ids = @($one.VirtualDiskIdentifiers)
-        rct_ids = @($one.ResilientChangeTrackingIdentifiers)
+        disk_ids = @($one.VirtualDiskIdentifiers | Where-Object { $null -ne $_ })
+        rct_ids = @($one.ResilientChangeTrackingIdentifiers | Where-Object { $null -ne $_ })
     }
 })
 @{ items = $items }
