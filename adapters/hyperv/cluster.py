@@ -8,7 +8,7 @@ there, which means that nothing was done. A single host is its machines' owner f
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,10 +26,15 @@ _MOST_MOVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All machines that hosts told of, and the names of nodes that are up and could not be asked."""
+    """The machines that hosts told of, by the hosts' addresses, and the names of nodes that did not answer."""
 
-    machines: tuple[Machine, ...]
+    by_host: Mapping[str, tuple[Machine, ...]]
     silent: tuple[str, ...]
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """All of them."""
+        return tuple(machine for machines in self.by_host.values() for machine in machines)
 
 
 class Hosts:
@@ -55,29 +60,44 @@ class Hosts:
     @property
     def entry(self) -> Calls:
         """The host of the settings."""
-        return Calls(self._runner_of(self._entry))
+        return self.at(self._entry)
 
     def machines(self) -> Found:
         """The machines of all hosts, those of the nodes that do not answer left out and told of.
 
-        Raises what a single host raises, and SourceUnavailable when no node of the cluster answers.
+        Each machine is told once, also one that moves meanwhile. Raises what a single host raises, and
+        SourceUnavailable when no node of the cluster answers.
         """
         if not self._cluster:
-            return Found(self.entry.machines(), ())
-        machines: dict[str, Machine] = {}
-        silent: list[str] = []
+            return Found({self._entry: self.entry.machines()}, ())
+        at: dict[str, tuple[str, Machine]] = {}
+        silent: dict[str, str] = {}
         for node in self.nodes():
             if node.state == "down":
                 continue
             try:
-                told = Calls(self._runner_of(node.address)).machines()
+                told = self.at(node.address).machines()
             except SourceUnavailable:
-                silent.append(node.name)
+                silent[node.address] = node.name
                 continue
-            for machine in told:
-                machines[machine.id] = machine
-                self._note_owner(machine.id, node.address)
-        return Found(tuple(machines.values()), tuple(silent))
+            at |= {machine.id: (node.address, machine) for machine in told}
+        for machine_id in self._groups().keys() - at.keys():
+            at |= self._moving(machine_id, silent)
+        by_host: dict[str, tuple[Machine, ...]] = {}
+        for machine_id, (address, machine) in at.items():
+            self._note_owner(machine_id, address)
+            by_host[address] = (*by_host.get(address, ()), machine)
+        return Found(by_host, tuple(silent.values()))
+
+    def _moving(self, machine_id: str, silent: Mapping[str, str]) -> dict[str, tuple[str, Machine]]:
+        """A machine of the cluster that no node told of: it moved while they were asked, or its node is silent."""
+        try:
+            if self.owner(machine_id) in silent:
+                return {}
+            machine = self.read(machine_id, lambda calls: calls.machine(machine_id))
+        except (SourceNotFound, SourceUnavailable):
+            return {}
+        return {machine_id: (self._owners[machine_id], machine)}
 
     def nodes(self) -> tuple[Node, ...]:
         """The nodes of the cluster."""
@@ -94,8 +114,7 @@ class Hosts:
         """The address of the host that has the machine now, asked anew. Raises SourceNotFound `machine-missing`."""
         if not self._cluster:
             return self._entry
-        groups = self._ask_cluster("cluster-groups", tuple[Group, ...])
-        name = next((group.owner for group in groups if group.machine_id == machine_id), None)
+        name = self._groups().get(machine_id)
         address = self._address(name) if name is not None else self._look_for(machine_id)
         self._note_owner(machine_id, address)
         return address
@@ -143,7 +162,7 @@ class Hosts:
         address = self._owners.get(machine_id) or self.owner(machine_id)
         for _ in range(_MOST_MOVES):
             try:
-                return do(Calls(self._runner_of(address)))
+                return do(self.at(address))
             except AdapterError as error:
                 if not self._cluster or not again(error):
                     raise
@@ -151,7 +170,12 @@ class Hosts:
                 if moved_to.casefold() == address.casefold():
                     raise
                 address = moved_to
-        return do(Calls(self._runner_of(address)))
+        return do(self.at(address))
+
+    def _groups(self) -> dict[str, str]:
+        """The names of the owners of all clustered machines."""
+        groups = self._ask_cluster("cluster-groups", tuple[Group, ...])
+        return {group.machine_id: group.owner for group in groups}
 
     def _ask_cluster(self, script: str, shape: type[T]) -> T:
         """Ask any node: the entry first, then those that were seen before."""
@@ -171,7 +195,7 @@ class Hosts:
             if node.state == "down":
                 continue
             try:
-                Calls(self._runner_of(node.address)).machine(machine_id)
+                self.at(node.address).machine(machine_id)
             except (SourceNotFound, SourceUnavailable):
                 continue
             return node.address

@@ -80,10 +80,6 @@ class Intents:
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
 
-    def drop(self, machine_id: str) -> None:
-        """Forget the note: nothing of the run is left at the host."""
-        self._path(machine_id).unlink(missing_ok=True)
-
     def _path(self, machine_id: str) -> Path:
         return self._folder / f"{machine_id}.json"
 

@@ -8,11 +8,10 @@ the identity of its original, so two disks of a machine may share one: reference
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from adapters.errors import AdapterError, SourceNotFound, SourceUnavailable
-from adapters.hyperv.calls import Calls
+from adapters.errors import SourceUnavailable
 from adapters.hyperv.cluster import Hosts
 from adapters.hyperv.facts import AttachedDisk, DiskFile, Machine, Unread
 from adapters.port import DiskFact, Exclusion, MachineFact, Tracking
@@ -62,37 +61,30 @@ def disk_key(place: str) -> str:
 def list_machines(hosts: Hosts, *, tracking: bool) -> Listing:
     """List the machines of all hosts that answer. `tracking` says whether the hosts track changes at all."""
     told = hosts.machines()
-    found = [look(hosts, machine, tracking=tracking) for machine in told.machines]
-    return Listing(tuple(sorted(found, key=lambda entry: entry.machine.id)), told.silent)
+    found: list[Found] = []
+    silent = list(told.silent)
+    for address, machines in told.by_host.items():
+        try:
+            headers = hosts.at(address).disk_files(_paths(*machines))
+        except SourceUnavailable:
+            if not hosts.is_cluster:
+                raise
+            silent.append(address)
+            continue
+        found += [Found(machine, disks_of(machine, headers, tracking=tracking)) for machine in machines]
+    return Listing(tuple(sorted(found, key=lambda entry: entry.machine.id)), tuple(silent))
 
 
 def find_machine(hosts: Hosts, machine_id: str, *, tracking: bool) -> Found:
     """Look up one machine where it is now. Raises SourceNotFound `machine-missing`."""
-    return look(hosts, hosts.read(machine_id, lambda calls: calls.machine(machine_id)), tracking=tracking)
-
-
-def look(hosts: Hosts, machine: Machine, *, tracking: bool) -> Found:
-    """Read the headers of a machine's files at its host."""
-    paths = [disk.path for disk in machine.disks if disk.kind == "file"]
-    if not paths:
-        return Found(machine, disks_of(machine, {}, tracking=tracking))
-    headers = _headers(hosts, machine, paths)
+    machine = hosts.read(machine_id, lambda calls: calls.machine(machine_id))
+    headers = hosts.read(machine_id, lambda calls: calls.disk_files(_paths(machine)))
     return Found(machine, disks_of(machine, headers, tracking=tracking))
 
 
-def _headers(hosts: Hosts, machine: Machine, paths: Sequence[str]) -> Mapping[str, DiskFile | Unread]:
-    def ask(calls: Calls) -> Mapping[str, DiskFile | Unread]:
-        return calls.disk_files(paths)
-
-    try:
-        return hosts.read(machine.id, ask)
-    except (SourceNotFound, SourceUnavailable) as error:
-        # It moved on while it was listed, and its host is silent now: the others are listed all the same.
-        return {path: Unread(path, _why(error)) for path in paths}
-
-
-def _why(error: AdapterError) -> str:
-    return error.why or error.what
+def _paths(*machines: Machine) -> list[str]:
+    """The files of machines' disks."""
+    return [disk.path for machine in machines for disk in machine.disks if disk.kind == "file"]
 
 
 def disks_of(machine: Machine, headers: Mapping[str, DiskFile | Unread], *, tracking: bool) -> tuple[Disk, ...]:

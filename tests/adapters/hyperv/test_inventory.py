@@ -132,6 +132,25 @@ def test_a_node_that_does_not_answer_hides_only_its_own_machines(cluster: Hyperv
     assert listing.silent == ("HV1",)
 
 
+def test_a_machine_that_moves_while_it_is_listed_is_listed_once(cluster: HypervWorld) -> None:
+    """Pitfall: a live migration to a node that was asked already, or to one that will be asked again."""
+    missed = cluster.add_machine("to a node that was asked", MIB, node="hv2")
+    twice = cluster.add_machine("to a node that will be", MIB, node="hv1")
+    cluster.faults.then("machines", lambda: cluster.migrate(missed, "hv1"), after=1)
+    cluster.faults.then("machines", lambda: cluster.migrate(twice, "hv3"))
+    listing = list_machines(hosts_of(cluster), tracking=True)
+    assert sorted(found.fact.key for found in listing.machines) == sorted([missed, twice])
+    assert listing.silent == ()
+
+
+def test_headers_of_all_machines_of_a_host_are_read_together(world: HypervWorld) -> None:
+    """A call is a process at the host: their number does not grow with the machines."""
+    for number in range(5):
+        world.add_machine(f"web{number}", MIB)
+    list_machines(hosts_of(world), tracking=True)
+    assert [script for _, script in world.calls] == ["machines", "disk-files"]
+
+
 def test_a_machine_that_is_nowhere_is_not_found(cluster: HypervWorld) -> None:
     """After all nodes were asked."""
     with pytest.raises(SourceNotFound) as raised:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -178,7 +179,9 @@ def _changes(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     except LookupError:
         raise ScriptFailure("changes-unknown", "The tracking identifier is not known.", kind="conflict") from None
     end = offset + length
-    inside = [(max(at, offset), min(at + count, end)) for at, count in changed if at < end and at + count > offset]
+    first = max(0, bisect_left(changed, (offset, 0)) - 1)
+    near = changed[first : first + arguments["most"] + 2]
+    inside = [(max(at, offset), min(at + count, end)) for at, count in near if at < end and at + count > offset]
     ranges, more = inside[: arguments["most"]], inside[arguments["most"] :]
     processed = more[0][0] - offset if more else length
     page = {"offset": offset, "processed": processed, "ranges": [(start, stop - start) for start, stop in ranges]}

@@ -34,6 +34,7 @@ class Disk:
     moments: dict[str, int] = field(default_factory=dict)
     frozen: dict[str, int] = field(default_factory=dict)
     tracked: bool = True
+    _told: tuple[tuple[int, int, int], list[Range]] | None = None
 
     @property
     def live(self) -> str:
@@ -115,8 +116,10 @@ class Disk:
 
         Raises LookupError for an identifier that this disk never gave or has forgotten.
         """
-        until = self.frozen.get(path, len(self.writes))
-        return merged_units(self.writes[self.moments[rct] : until], self.size_bytes)
+        asked = (self.moments[rct], self.frozen.get(path, len(self.writes)), self.size_bytes)
+        if self._told is None or self._told[0] != asked:
+            self._told = asked, merged_units(self.writes[asked[0] : asked[1]], asked[2])
+        return self._told[1]
 
 
 def merged_units(writes: Iterable[Range], size_bytes: int) -> list[Range]:
