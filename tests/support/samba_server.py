@@ -45,6 +45,15 @@ class Samba:
         )
 
     @property
+    def has_ipv6(self) -> bool:
+        """Whether it is there under `::1`, too."""
+        try:
+            socket.create_connection(("::1", self.port), 5).close()
+        except OSError:
+            return False
+        return True
+
+    @property
     def sessions(self) -> list[int]:
         """The processes that serve a connection each."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -124,7 +133,7 @@ def _configuration(
     settings = {
         "server role": "standalone server",
         "workgroup": "HOLDFAST",
-        "interfaces": HOST,
+        "interfaces": f"{HOST} ::1",
         "bind interfaces only": "yes",
         "smb ports": str(port),
         "disable netbios": "yes",

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 READ = 8
 SIGNED = 8
 
-Alter = Callable[[bytearray], bytes | None]
+Alter = Callable[[bytearray], bytes | tuple[bytes, ...] | None]
 """Is given a message to the client, without its length; returns what arrives, None to cut the connection."""
 
 
@@ -59,7 +59,8 @@ class SmbProxy:
                     await asyncio.sleep(0.01)
                 if (altered := self.alter(message)) is None:
                     break
-                writer.write(len(altered).to_bytes(4, "big") + altered)
+                for piece in altered if isinstance(altered, tuple) else (altered,):
+                    writer.write(len(piece).to_bytes(4, "big") + piece)
                 await writer.drain()
         writer.close()
 

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from winrm.exceptions import WinRMError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 from winrm.protocol import Protocol
 
-from adapters.errors import AdapterError, SourceInvalid, SourceLimit, SourceUnavailable
+from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.hyperv.control.answers import Output, command_line, standard_input
 from adapters.hyperv.control.failures import SHELL_GONE, message_error, never_heard
 from adapters.hyperv.control.scripts import Script
@@ -167,6 +167,9 @@ class Shell:
         except _Lost:
             if not effect:
                 raise
+        except AdapterError as error:
+            if not effect or error.code != "winrm-fault":  # any other refusal came before the script
+                raise
 
     def _finish(self) -> Output:
         """Take output until the command has ended."""
@@ -253,6 +256,8 @@ class Shell:
             told = (
                 error if isinstance(error, AdapterError) else message_error(error, protocol.username or "", self._host)
             )
+            if isinstance(told, SourceDenied):
+                self._id = self._command = ""  # asking again only counts as one more wrong login: it ends when idle
             raise (told if never_heard(error) else _Lost(told)) from None
         finally:
             if not kept:

@@ -71,7 +71,7 @@ class SmbFiles:
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._settings = settings
-        self._reach = reach or (lambda server: (server, settings.smb_port))
+        self._reach = reach or (lambda server: (server.strip("[]"), settings.smb_port))
         self._patience = patience or Patience()
         self._answer_seconds = answer_seconds
         self._pid = os.getpid()

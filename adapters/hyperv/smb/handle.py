@@ -56,7 +56,9 @@ class Handle:
         self._what = f"{path} cannot be {_DONE[purpose]}"
         with translating(self._what):
             self.tree = link.tree(path)
-            self.open: Any = Open(self.tree, path.path)
+            # In a DFS namespace a path begins with its root's name.
+            name = str(path)[2:] if self.tree.is_dfs_share else path.path
+            self.open: Any = Open(self.tree, name)
             contexts = self.open.create(
                 ImpersonationLevel.Impersonation,
                 purpose.value[0],

@@ -92,9 +92,10 @@ class Link:
         """Log off as far as the server lets us; in a forked child, leave the parent's connection alone."""
         if os.getpid() != self._pid:
             return
+        self.connection.answer_seconds = min(_PARTING_SECONDS, self.connection.answer_seconds)
         with suppress(AdapterError), translating("The session cannot be closed"):
             if self.alive:
-                self.connection.disconnect(close=True, timeout=_PARTING_SECONDS)
+                self.connection.disconnect(close=True)
         self.connection.abandon()
 
     def abandon(self) -> None:
@@ -151,6 +152,10 @@ class Link:
                 connection.echo(sid=self.session.session_id, timeout=connection.answer_seconds, credit_request=lacking)
         credits = _WANTED_CREDITS - self._lacking() - _KEPT_CREDITS
         piece = min(PIECE_BYTES, connection.max_read_size, connection.max_write_size, max(1, credits) * _CREDIT_BYTES)
+        if piece < _CREDIT_BYTES:
+            raise SourceInvalid(
+                f"{self._server} cannot be used", code="smb-room", why=f"it takes requests of {piece} bytes at most"
+            )
         return piece, min(_PIECES_AT_ONCE, max(1, credits * _CREDIT_BYTES // piece))
 
     def _lacking(self) -> int:
@@ -161,7 +166,9 @@ class Link:
 
 def _spelled(server: str) -> str:
     """A server in a share's name: Windows has a spelling of its own for IPv6 addresses."""
-    return server.replace(":", "-").replace("%", "s") + ".ipv6-literal.net" if ":" in server else server
+    if ":" not in server:
+        return server
+    return server.strip("[]").replace(":", "-").replace("%", "s") + ".ipv6-literal.net"
 
 
 def _old_dialect(what: str) -> SourceInvalid:

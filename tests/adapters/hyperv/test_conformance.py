@@ -1,6 +1,6 @@
 """The Hyper-V adapter keeps the source port on simulated hosts, whose disks are real VHDX files.
 
-A Hyper-V host of yours is used, too, where the environment names one: see `hosts.py`.
+A machine of yours is backed up, too, where the environment names one: see `test_real_backup.py`.
 """
 
 from __future__ import annotations

@@ -82,13 +82,15 @@ class HypervWorld:
         sector_bytes: int = 512,
         shared: bool = False,
         tracked: bool = True,
+        block_bytes: int = vhdx_files.BLOCK_BYTES,
     ) -> str:
         """Attach a new disk; return its place."""
         with self.lock:
             machine = self.machines[machine_id]
             place = place or self._free_place(machine)
             path = f"{machine.folder}\\{file or f'disk{len(machine.disks)}-{uuid4().hex[:4]}'}.vhdx"
-            vhdx_files.create(self.storage.made(path), size_bytes, fixed=fixed, sector_bytes=sector_bytes)
+            local = self.storage.made(path)
+            vhdx_files.create(local, size_bytes, fixed=fixed, sector_bytes=sector_bytes, block_bytes=block_bytes)
             machine.disks[place] = Disk(self.storage, [path], shared=shared, tracked=tracked)
             self.write_definition(machine, machine.definition)
             return place

@@ -52,6 +52,7 @@ class Server(ThreadingHTTPServer):
         self.lock = Lock()
         self.requests = 0
         self.accepted = 0
+        self.logins = 0
         self.operations: Counter[str] = Counter()
         self.clear_bodies: list[bytes] = []
         """What came over plain HTTP without being sealed."""
@@ -108,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         """Begin with a client that nobody knows."""
         super().setup()
         self.peer = Peer(self.server.leaf)
+        self.asked = False
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
@@ -133,6 +135,10 @@ class Handler(BaseHTTPRequestHandler):
     def _admitted(self) -> bool:
         """Go a step on with the authentication; False when the answer to it was sent."""
         given = self.headers.get("Authorization")
+        if given is not None and not self.asked:
+            self.asked = True
+            with self.server.lock:
+                self.server.logins += 1
         if given is None and self.peer.known and self.peer.can_seal:
             return True
         try:

@@ -106,6 +106,11 @@ class WinrmSimulator:
         return self._server.requests
 
     @property
+    def logins(self) -> int:
+        """In how many connections somebody tried to log in."""
+        return self._server.logins
+
+    @property
     def accepted(self) -> int:
         """How many connections came."""
         return self._server.accepted

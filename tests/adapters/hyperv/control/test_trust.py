@@ -127,6 +127,24 @@ def test_a_wrong_password_is_refused_and_told_nowhere(
     assert host.open_shells == 0
 
 
+def test_a_refused_login_is_not_tried_over_and_over(start_host: StartHost, runner_of: MakeRunner) -> None:
+    """A wrong password is shown once; twice where the old one was good, for it may have been changed. Accounts lock."""
+    for tls in (True, False):
+        host = start_host(tls=tls)
+        runner = runner_of(host)
+        host.faults.denied = True
+        for used, attempts in ((False, 1), (True, 2)):
+            if used:
+                host.faults.denied = False
+                runner.run("machines", {})
+                host.faults.denied = True
+                host.drop_connections()
+            before = host.logins
+            assert refusal(runner).code == "login-refused"
+            assert host.logins - before == attempts
+        host.forget_shells()
+
+
 def test_a_wrong_password_over_plain_http(start_host: StartHost, runner_of: MakeRunner) -> None:
     """The message that was to be sealed is not sent in clear text instead, not even at a second try."""
     host = start_host(tls=False)

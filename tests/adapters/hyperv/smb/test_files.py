@@ -9,6 +9,7 @@ import pytest
 from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceInvalid, SourceLimit, SourceNotFound
 from adapters.hostlimit import places_at
 from adapters.hyperv.smb.files import Entry, FileFact, SmbFiles
+from adapters.hyperv.smb.paths import unc_of
 from adapters.hyperv.smb.patience import Patience
 from adapters.secret import Secret
 from tests.support.samba_server import HOST, Samba, samba_server
@@ -108,6 +109,31 @@ def test_a_symbolic_link_leads_nowhere(files: SmbFiles, drive: Path, tmp_path: P
         files.open(rf"{DRIVE}\link")
 
 
+def test_a_dfs_root_is_read(drive: Path) -> None:
+    """A share that is the root of a DFS namespace is read like others; a link in it is refused, and says so."""
+    (drive / "sub").mkdir()
+    (drive / "sub" / "a").write_bytes(b"content")
+    (drive / "elsewhere").symlink_to("msdfs:other.server\\share")
+    with samba_server({"C$": drive}, share_options={"msdfs root": "yes"}) as samba:
+        files = SmbFiles(samba.settings())
+        assert files.read_bytes(rf"{DRIVE}\sub\a") == b"content"
+        with pytest.raises(SourceInvalid) as refused:
+            files.open(rf"{DRIVE}\elsewhere\a")
+        assert refused.value.code == "smb-dfs"
+        files.close()
+
+
+def test_an_ipv6_server_is_reached(samba: Samba, drive: Path) -> None:
+    """A server may be an IPv6 address, with or without brackets."""
+    if not samba.has_ipv6:
+        pytest.skip("no IPv6 loopback here")
+    (drive / "a").write_bytes(b"content")
+    files = SmbFiles(samba.settings())
+    for server in ("::1", "[::1]"):
+        assert files.read_bytes(unc_of(r"C:\a", server, None)) == b"content"
+    files.close()
+
+
 def test_a_refused_user_is_told(samba: Samba, drive: Path) -> None:
     """A wrong password, an unknown user and a share that is not ours are SourceDenied, and name no password."""
     wrong = "not-the-password-17"
@@ -146,8 +172,6 @@ def test_connections_are_shared_and_given_back(samba: Samba, drive: Path) -> Non
     for file in opened * 6:
         file.pread_into(0, memoryview(bytearray(100)))
     assert (len(samba.sessions), places.open) == (3, 3)
-    places.limit(4)
-    places_at("smb", HOST, samba.port, 16)
     for file in opened:
         file.close()
     files.close()

@@ -111,6 +111,26 @@ def test_an_answer_cut_short_is_asked_for_again(samba: Samba, content: bytes) ->
         assert proxy.connections == 3
 
 
+def test_a_read_that_takes_its_time_is_waited_for(samba: Samba, content: bytes) -> None:
+    """A server that first says that an answer will take a while, as it does for slow disks, is believed."""
+
+    def pending_first(message: bytearray) -> bytes | tuple[bytes, ...]:
+        if not is_read(message):
+            return bytes(message)
+        head = bytearray(message[:64])
+        head[8:12] = (0x103).to_bytes(4, "little")
+        head[14:16] = bytes(2)
+        head[16] = 3  # an answer, and asynchronous
+        head[48:64] = bytes(16)
+        return bytes(head) + bytes([9, 0, 0, 0, 0, 0, 0, 0, 0]), bytes(message)
+
+    with smb_proxy(samba.port) as proxy:
+        proxy.alter = pending_first
+        with opened(samba, port=proxy.port) as file:
+            assert read(file, 0, len(content)) == content
+        assert proxy.connections == 2
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
