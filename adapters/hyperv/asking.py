@@ -18,7 +18,6 @@ from adapters.errors import (
     SourceDenied,
     SourceInvalid,
     SourceLimit,
-    SourceNotFound,
     SourceUnavailable,
 )
 from adapters.hyperv.facts import Started
@@ -106,6 +105,6 @@ _VALUES: dict[int, tuple[type[AdapterError], str, str]] = {
     32775: (SourceConflict, "machine-busy", "the machine is in no state for it"),
     32777: (SourceUnavailable, "system-unavailable", "the system is not available"),
     32778: (SourceLimit, "host-memory", "the host is out of memory"),
-    32779: (SourceNotFound, "file-missing", "the host does not find the file"),
+    32779: (SourceConflict, "file-unavailable", "the host does not find a file, or somebody uses it"),
 }
 """What the return values of the classes of `root\\virtualization\\v2` mean; small ones are of the CIM classes."""

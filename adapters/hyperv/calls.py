@@ -77,7 +77,7 @@ class Calls:
         return told
 
     def checkpoints(self, machine_id: str) -> tuple[Checkpoint, ...]:
-        """The machine's checkpoints of all kinds, oldest first."""
+        """The checkpoints of a machine, planned or not, of all kinds, oldest first."""
         return ask_all(self._host, "checkpoints", tuple[Checkpoint, ...], machine=machine_id)
 
     def create_checkpoint(

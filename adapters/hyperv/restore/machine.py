@@ -145,6 +145,9 @@ class MachineMaker:
         notes = machine_notes(self._request.label)
         self._run(self._calls.describe(planned.id, self._request.name, notes, folder), "The machine was not named")
         self._run(self._calls.disconnect(planned.id), "The machine's networks were not disconnected")
+        here = self._tools.hosts.at(self._address)
+        for checkpoint in here.checkpoints(planned.id):  # of those that it had, the backup's own among them
+            self._run(here.destroy_checkpoint(checkpoint.id), "A checkpoint was not taken out of the definition")
         attached = set()
         for disk in planned.disks:
             key = disk_key(disk.place)

@@ -11,8 +11,8 @@ if ($got.ReturnValue -eq 32779) { Stop-Script 'not_found' 'file-missing' 'The ho
 if ($got.ReturnValue -ne 0) {
     Stop-Script 'conflict' 'changes-unknown' ('GetVirtualDiskChanges returned {0}.' -f $got.ReturnValue)
 }
-$starts = @($got.ChangedByteOffsets)
-$lengths = @($got.ChangedByteLengths)
+$starts = @($got.ChangedByteOffsets | Where-Object { $null -ne $_ })
+$lengths = @($got.ChangedByteLengths | Where-Object { $null -ne $_ })
 $processed = [uint64]$got.ProcessedByteLength
 $count = $starts.Count
 if ($count -gt $Arguments.most) {

@@ -4,7 +4,8 @@
 param($Arguments)
 $scope = 'root/virtualization/v2'
 $named = 'Name = ' + (ConvertTo-Wql $Arguments.machine)
-$machine = Get-CimInstance -Namespace $scope -ClassName Msvm_ComputerSystem -Filter $named
+# Planned machines and others have a class in common.
+$machine = Get-CimInstance -Namespace $scope -ClassName CIM_ComputerSystem -Filter $named
 if (-not $machine) { Stop-Script 'not_found' 'machine-missing' 'The machine is not at this host.' }
 
 $kinds = @{ 'Microsoft:Hyper-V:Snapshot:Recovery' = 'recovery'; 'Microsoft:Hyper-V:Snapshot:Realized' = 'user' }

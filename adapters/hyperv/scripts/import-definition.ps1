@@ -4,7 +4,9 @@
 param($Arguments)
 $service = Get-CimInstance -Namespace root/virtualization/v2 -ClassName Msvm_VirtualSystemManagementService
 $got = Invoke-CimMethod -InputObject $service -MethodName ImportSystemDefinition -Arguments @{
-    SystemDefinitionFile = $Arguments.path; SnapshotFolder = ''; GenerateNewSystemIdentifier = $true
+    SystemDefinitionFile = $Arguments.path
+    SnapshotFolder = (Split-Path -Parent $Arguments.path)
+    GenerateNewSystemIdentifier = $true
 }
 @{
     return_value = $got.ReturnValue

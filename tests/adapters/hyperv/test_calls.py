@@ -205,7 +205,7 @@ def test_a_disk_of_the_host_fails_a_checkpoint_unless_it_is_left_out_knowingly(
     [
         (32775, SourceConflict, "machine-busy"),
         (32769, SourceDenied, "method-denied"),
-        (32779, SourceNotFound, "file-missing"),
+        (32779, SourceConflict, "file-unavailable"),
         (4711, SourceInvalid, "method-refused"),
     ],
 )

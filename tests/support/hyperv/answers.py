@@ -83,7 +83,9 @@ def _disk_file(world: HypervWorld, path: str) -> Answer:
 
 
 def _checkpoints(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
-    machine = world.machine_at(node, arguments["machine"])
+    machine = world.machines.get(arguments["machine"].lower())
+    if machine is None or machine.node != node:
+        raise missing("machine", arguments["machine"])
     return {
         "items": [
             {

@@ -10,7 +10,7 @@ from uuid import uuid4
 from tests.support.hyperv.disks import Disk
 from tests.support.hyperv.failures import missing
 from tests.support.hyperv.faults import FAILED
-from tests.support.hyperv.machines import Machine, Passthrough, Unrealised
+from tests.support.hyperv.machines import Checkpoint, Machine, Passthrough, Unrealised
 
 if TYPE_CHECKING:
     from tests.support.hyperv.world import HypervWorld
@@ -28,11 +28,13 @@ def _import(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
     try:
         told = json.loads(local.read_bytes())
         name, version, disks, whole = told["name"], told["version"], told["disks"], told["whole"]
+        missing_here = [Checkpoint(str(uuid4()), "other", "", world.now(), {}, {}) for _ in told["checkpoints"]]
     except (ValueError, KeyError):
         return world.jobs.fail(node, FAILED, ["The configuration file is not readable."])
 
     def plan() -> list[str]:
         machine = Machine(str(uuid4()), name, node, "C:\\nowhere", version, state="off", planned=True)
+        machine.checkpoints = missing_here
         machine.disks = {place: Unrealised(path) for place, path in disks.items()}
         machine.disks |= {place: Passthrough(path) for place, path in whole.items()}
         world.machines[machine.id] = machine
@@ -116,7 +118,8 @@ def _faults_of(world: HypervWorld, machine: Machine) -> list[str]:
     files = [disk.path for disk in machine.disks.values() if isinstance(disk, Unrealised)]
     lost = [path for path in files if not world.storage.local(path).is_file()]
     lost += [disk.path for disk in machine.disks.values() if isinstance(disk, Passthrough)]
-    return [f"Attachment '{path}' not found." for path in lost]
+    texts = [f"Attachment '{path}' not found." for path in lost]
+    return texts + [f"Checkpoint {checkpoint.id} is missing." for checkpoint in machine.checkpoints]
 
 
 def _destroy(world: HypervWorld, node: str, arguments: Arguments) -> Answer:

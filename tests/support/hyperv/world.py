@@ -21,6 +21,9 @@ from tests.support.winrm import ScriptFailure
 
 MIB = 1 << 20
 DOMAIN = "corp.example"
+
+_DEFINING = ("create-checkpoint", "convert-to-reference-point", "destroy-checkpoint", "describe-machine")
+"""The scripts after which a machine's definition is another."""
 VOLUME = "C:\\ClusterStorage\\Volume1"
 
 
@@ -155,7 +158,9 @@ class HypervWorld:
     def plant_checkpoint(self, machine_id: str, kind: str = "user", name: str = "Automatic Checkpoint") -> Checkpoint:
         """Take a checkpoint that is not ours: the guest's disks are .avhdx files from here on."""
         with self.lock:
-            return self.machines[machine_id].freeze(kind, name, self.now())
+            checkpoint = self.machines[machine_id].freeze(kind, name, self.now())
+            self._write_definitions()
+            return checkpoint
 
     def plant_reference_point(self, machine_id: str) -> ReferencePoint:
         """Make a reference point as another product does."""
@@ -187,6 +192,8 @@ class HypervWorld:
             if node in self.faults.silent or self.nodes[node] == "down":
                 raise ScriptFailure("winrm-connection", f"{node} does not answer", kind="unavailable")
             told: dict[str, Any] = json.loads(json.dumps(ANSWERS[script](self, node, arguments)))
+            if script in _DEFINING:
+                self._write_definitions()
             if self.faults.lost.get(script):
                 self.faults.lost[script] -= 1
                 raise ScriptFailure("reply-lost", f"the answer of {script} was lost", kind="unavailable")
@@ -228,11 +235,23 @@ class HypervWorld:
 
     def write_definition(self, machine: Machine, path: str) -> None:
         """Write a machine's definition, and the state of its firmware, where a host would."""
-        disks = {place: disk.chain[0] for place, disk in machine.files().items()}
+        disks = {place: disk.live for place, disk in machine.files().items()}
+        checkpoints = [checkpoint.id for checkpoint in machine.checkpoints]
         whole = {place: disk.path for place, disk in machine.disks.items() if isinstance(disk, Passthrough)}
-        told = {"name": machine.name, "version": machine.version, "disks": disks, "whole": whole}
+        told = {
+            "name": machine.name,
+            "version": machine.version,
+            "disks": disks,
+            "whole": whole,
+            "checkpoints": checkpoints,
+        }
         self.storage.made(path).write_text(json.dumps(told))
         self.storage.local(path.removesuffix("vmcx") + "vmgs").write_bytes(b"firmware of " + machine.id.encode())
+
+    def _write_definitions(self) -> None:
+        for machine in self.machines.values():
+            if not machine.planned:
+                self.write_definition(machine, machine.definition)
 
     def _free_place(self, machine: Machine) -> str:
         """A SCSI controller keeps its GUID: here it follows from the machine's."""

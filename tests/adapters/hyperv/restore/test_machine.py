@@ -95,6 +95,14 @@ def test_a_machine_of_an_automatic_checkpoint_comes_back_in_one_file(world: Hype
     assert len(set(files)) == 2
 
 
+def test_a_definition_with_checkpoints_is_imported_without_them(world: HypervWorld, source: HypervSource) -> None:
+    """The definition was kept while the backup's own checkpoint was there, and people's may be: none can come along."""
+    world.plant_checkpoint(next(iter(world.machines)))
+    made = source.restore_machine(wanted(source, images()), lambda _: None)
+    assert world.machines[made.key].checkpoints == []
+    assert not any("NO MACHINE" in note for note in made.notes)
+
+
 def test_disks_that_no_backup_has_are_taken_out_and_told(
     world: HypervWorld, source_of: SourceOf, files: MakingWorldFiles
 ) -> None:
