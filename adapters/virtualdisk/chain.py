@@ -87,12 +87,12 @@ class VirtualDisk:
         return Pieces(merged(self._resolved(start, min(start + _WINDOW_BYTES, self.size_bytes))))
 
     def _resolved(self, start: int, end: int) -> Runs:
-        runs = layer_runs(self._layers[0], start, end)
+        runs = merged(layer_runs(self._layers[0], start, end))
         for number, layer in enumerate(self._layers[1:], start=1):
             left = left_to_parent(runs)
             if left is None:
                 break
-            runs = filled(runs, _padded_runs(layer, *left), number)
+            runs = filled(runs, merged(_padded_runs(layer, *left)), number)
         return runs
 
 

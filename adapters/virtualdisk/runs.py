@@ -73,11 +73,11 @@ def filled(child: Runs, parent: Runs, number: int) -> Runs:
 
 
 def merged(runs: Runs) -> Runs:
-    """Join neighbours whose bytes follow each other in one file, or read as zeros."""
+    """Join neighbours whose bytes follow each other in one file, or are both zeros or both the parent's."""
     sources, starts, offsets = runs.sources, runs.starts, runs.offsets
     if sources.size == 1:
         return runs
-    follows = (offsets[1:] - offsets[:-1] == starts[1:] - starts[:-1]) | (sources[1:] == ZERO)
+    follows = (offsets[1:] - offsets[:-1] == starts[1:] - starts[:-1]) | (sources[1:] < OWN)
     kept = _where_new((sources[1:] == sources[:-1]) & follows)
     return Runs(starts[kept], runs.end, sources[kept], offsets[kept])
 

@@ -33,15 +33,17 @@ def pack_entry(
     writes: Sequence[Write], guid: UUID, sequence: int, tail: int, file_bytes: int, flushed: int | None = None
 ) -> bytes:
     """The bytes of one entry, whole pages."""
-    descriptors, pages = b"", b""
+    described: list[bytes] = []
+    kept: list[bytes] = []
     for offset, what in writes:
         if isinstance(what, int):
-            descriptors += struct.pack("<4sIQQQ", b"zero", 0, what, offset, sequence)
+            described.append(struct.pack("<4sIQQQ", b"zero", 0, what, offset, sequence))
             continue
         assert len(what) == PAGE
-        descriptors += struct.pack("<4s4s8sQQ", b"desc", what[-4:], what[:8], offset, sequence)
+        described.append(struct.pack("<4s4s8sQQ", b"desc", what[-4:], what[:8], offset, sequence))
         high, low = sequence >> 32, sequence & 0xFFFFFFFF
-        pages += struct.pack("<4sI", b"data", high) + what[8:-4] + struct.pack("<I", low)
+        kept.append(struct.pack("<4sI", b"data", high) + what[8:-4] + struct.pack("<I", low))
+    descriptors, pages = b"".join(described), b"".join(kept)
     head_bytes = -(-(64 + len(descriptors)) // PAGE) * PAGE
     sizes = (flushed if flushed is not None else file_bytes, file_bytes)
     head = struct.pack(

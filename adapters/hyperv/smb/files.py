@@ -146,6 +146,8 @@ class SmbFiles:
 
     def close(self) -> None:
         """Log off everywhere; twice is harmless, and so is a forked child's."""
+        if os.getpid() != self._pid:
+            return
         with self._looking:
             servers, self._servers = self._servers, {}
         for links in servers.values():

@@ -13,6 +13,7 @@ import socket
 import struct
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from cryptography.hazmat.primitives import cmac
@@ -42,7 +43,6 @@ _GCM = (Ciphers.AES_128_GCM, Ciphers.AES_256_GCM)
 _SIGNED_ANSWER = Smb2Flags.SMB2_FLAGS_SERVER_TO_REDIR | Smb2Flags.SMB2_FLAGS_SIGNED
 _UNSIGNED_ENDS = frozenset({0xC0000203, 0xC000035C})
 """A session that the server no longer has is told of without a signature: there is no key left."""
-_UNASKED = 0xFFFFFFFFFFFFFFFF
 
 
 class ReadAnswer:
@@ -77,7 +77,8 @@ class StrictConnection(Connection):  # type: ignore[misc]  # the library has no 
     def abandon(self) -> None:
         """Close the socket and end the receiving thread, without a word to the server."""
         if self._wire is not None:
-            self.disconnect(close=False)
+            with suppress(OSError):
+                self.disconnect(close=False)
 
     @property
     def transport(self) -> Any:
@@ -104,13 +105,20 @@ class StrictConnection(Connection):  # type: ignore[misc]  # the library has no 
         return ReadAnswer(bytearray(header.pack())).data
 
     def verify_signature(self, header: Any, session_id: int, force: bool = False) -> None:
-        """Refuse what is not protected as its session says. Raises Tampered, and what ends the connection."""
+        """Refuse what is not protected as its session says. Raises Tampered, and what ends the connection.
+
+        Called for messages that were not encrypted. Only what was asked for can be exempt: whoever forges an answer
+        chooses what it calls itself.
+        """
         session = self.session_table.get(session_id)
-        status, message_id = header["status"].get_value(), header["message_id"].get_value()
-        setup = header["command"].get_value() == Commands.SMB2_SESSION_SETUP
-        if force:
+        if force:  # the end of a log-on, when there is a key
             self._verify(bytearray(header.pack()), session)
-        elif session is None or setup or message_id == _UNASKED or status == NtStatus.STATUS_PENDING:
+            return
+        status, command = header["status"].get_value(), header["command"].get_value()
+        asked = self.outstanding_requests[header["message_id"].get_value()].message["command"].get_value()
+        if not header["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SERVER_TO_REDIR) or command != asked:
+            raise Tampered("an answer is none to its request")
+        if session is None or command == Commands.SMB2_SESSION_SETUP or status == NtStatus.STATUS_PENDING:
             return
         elif not session.encrypt_data and header["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
             self._verify(bytearray(header.pack()), session)
@@ -193,7 +201,7 @@ class _Wire(Tcp):  # type: ignore[misc]  # the library has no types
     def connect(self) -> None:
         """Connect; from then on sending, and the rest of a message that has begun, take `seconds` at most each."""
         super().connect()
-        patience = struct.pack("ll", int(self.timeout), 0)
+        patience = struct.pack("ll", max(1, int(self.timeout)), 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -118,6 +118,12 @@ def strip(message: bytearray) -> bytes:
     return flip(message)
 
 
+def claim(message: bytearray) -> bytes:
+    """Change a byte of data, and call it an answer to a log-on, which is not signed before there is a key."""
+    message[12] = 1
+    return strip(message)
+
+
 def is_large(message: bytearray) -> bool:
     """Whether it has some data in it."""
     return len(message) > MIB // 2
@@ -133,11 +139,13 @@ def is_create(message: bytearray) -> bool:
     [
         (is_read, flip, False),
         (is_read, strip, False),
+        (is_read, claim, False),
         (is_create, flip, False),
+        (is_create, claim, False),
         (is_create, strip, False),
         (is_large, flip, True),
     ],
-    ids=["read", "read-unsigned", "open", "open-unsigned", "encrypted"],
+    ids=["read", "read-unsigned", "read-claimed", "open", "open-claimed", "open-unsigned", "encrypted"],
 )
 @pytest.mark.parametrize("dialect", ["SMB3_00", "SMB3_11"])
 def test_what_was_altered_on_the_way_is_refused(
