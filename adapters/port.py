@@ -149,7 +149,10 @@ class BlockReader(Protocol):
 
 
 class DiskSnapshot(Protocol):
-    """One disk, frozen. `base_token` is what the next backup passes as base once this one is committed."""
+    """One disk, frozen. `base_token` is what the next backup passes as base once this one is committed.
+
+    It may be None until `Snapshot.confirm` returned, and does not change afterwards.
+    """
 
     fact: DiskFact
     base_token: str | None
@@ -184,7 +187,8 @@ class Snapshot(Protocol):
     def confirm(self) -> None:
         """Say that what was read was one moment; called after the last read and before the commit.
 
-        Raises SourceConflict or SourceLimit when the snapshot did not hold (file changed, scratch space full).
+        From here on the disks' base tokens are known, and readers need not work any more. Raises SourceConflict or
+        SourceLimit when the snapshot did not hold (file changed, scratch space full).
         """
 
     def release(self, *, committed: bool) -> None:

@@ -6,11 +6,13 @@ the source; nothing is visible before RestorePointCommitted; the bases of the la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from msgspec import structs
 
 from adapters.errors import AdapterError
 from adapters.port import DiskSnapshot, MachineFact, Snapshot, SnapshotRequest, Source
@@ -153,8 +155,9 @@ class MachineBackup:
         try:
             points = self._copy_disks(snapshot, plans)
             keep_configuration(self._services, self._state.machine_id, self._run_id, snapshot.configuration)
-            snapshot.confirm()
-            committed = self._commit(snapshot, taken_at, points, (*left_out, *self._missing()))
+            committed = self._commit(
+                snapshot, taken_at, _confirmed(snapshot, plans, points), (*left_out, *self._missing())
+            )
         except BaseException:
             self._release(snapshot, committed=False)
             raise
@@ -287,3 +290,10 @@ class MachineBackup:
         problem = release(self._events, self._state.machine_id, snapshot, committed=committed)
         if problem is not None:
             self._warnings.append(f"clean-up is pending: {problem}")
+
+
+def _confirmed(snapshot: Snapshot, keys: Iterable[str], points: Sequence[DiskPoint]) -> list[DiskPoint]:
+    """The points of the disks `keys` with the base tokens that a source may give as late as it confirms."""
+    snapshot.confirm()
+    tokens = [snapshot.disks[key].base_token for key in keys]
+    return [structs.replace(point, base_token=token) for point, token in zip(points, tokens, strict=True)]

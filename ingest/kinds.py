@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from adapters.hyperv.settings import AppConsistency, Authentication, HypervSettings
 from adapters.image import ImageSource
 from adapters.port import Source
 from adapters.qemu.source import QemuSource
@@ -188,6 +189,37 @@ def _vmware_settings(settings: Settings) -> VmwareSettings:
     return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
 
 
+def _hyperv(home: Home, name: str, settings: Settings) -> Source:
+    try:
+        from adapters.hyperv.source import HypervSource  # noqa: PLC0415 - its packages are optional, and slow to load
+    except ModuleNotFoundError as error:
+        raise extra_missing("hyperv", error.name or "pywinrm") from None
+    return HypervSource(name, _hyperv_settings(settings), home.scratch_dir / name)
+
+
+def _hyperv_settings(settings: Settings) -> HypervSettings:
+    """The adapter's settings; what was not said is as it has it, but that plain HTTP has a port of its own."""
+    read: Mapping[str, tuple[str, Callable[[str], object]]] = {
+        "port": ("port", int),
+        "auth": ("authentication", str),
+        "ca": ("ca_file", Path),
+        "fingerprint": ("fingerprint", str),
+        "insecure": ("insecure", bool),
+        "http": ("plain_http", bool),
+        "cluster": ("cluster", bool),
+        "quiesce": ("consistency", str),
+        "legacy": ("legacy", bool),
+        "smb-port": ("smb_port", int),
+        "smb-encrypt": ("smb_encrypt", bool),
+        "share": ("smb_share", str),
+        "smb-handles": ("smb_handles", int),
+    }
+    told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
+    if "http" in settings:
+        told.setdefault("port", 5985)
+    return HypervSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
+
+
 KINDS: dict[str, Kind] = {
     "image": Kind((Setting("path", a_path, required=True),), _image),
     "qemu": Kind((Setting("qmp", a_path, required=True), Setting("ga", a_path)), _qemu),
@@ -208,5 +240,26 @@ KINDS: dict[str, Kind] = {
             Setting("array", an_array),
         ),
         _vmware,
+    ),
+    "hyperv": Kind(
+        (
+            Setting("host", a_text, required=True),
+            Setting("user", a_text, required=True),
+            Setting("password", checked_reference, required=True),
+            Setting("port", a_number(65_535)),
+            Setting("auth", one_of(*get_args(Authentication))),
+            Setting("ca", a_path),
+            Setting("fingerprint", a_fingerprint),
+            Setting("insecure", one_of("true")),
+            Setting("http", one_of("true")),
+            Setting("cluster", one_of("true")),
+            Setting("quiesce", one_of(*get_args(AppConsistency))),
+            Setting("legacy", one_of("true")),
+            Setting("smb-port", a_number(65_535)),
+            Setting("smb-encrypt", one_of("true")),
+            Setting("share", a_text),
+            Setting("smb-handles", a_number(16)),
+        ),
+        _hyperv,
     ),
 }

@@ -59,6 +59,8 @@ class HypervSettings:
         if self.consistency not in get_args(AppConsistency):
             raise _invalid(f"consistency is one of {', '.join(get_args(AppConsistency))}")
         self._require_one_trust()
+        if self.legacy and self.consistency == "require":
+            raise _invalid("a host before Windows Server 2016 does not say whether a guest came to rest")
         if not all(1 <= port <= 65535 for port in (self.port, self.smb_port)):
             raise _invalid("a port is a number from 1 to 65535")
         if not 1 <= self.smb_handles <= 16:

@@ -1,7 +1,7 @@
 """Taking a snapshot of a machine: the steps between finding it and having its frozen disks.
 
-Imports `adapters.errors`, `adapters.port` and this package. When a step after the snapshot fails, the snapshot is
-removed again; should that fail, too, the error is the first one and `reconcile` finds the snapshot.
+Imports `adapters.busy`, `adapters.errors`, `adapters.port` and this package. When a step after the snapshot fails, the
+snapshot is removed again; should that fail, too, the error is the first one and `reconcile` finds the snapshot.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pyVmomi import vim
 
+from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
 from adapters.port import (
     BlockReader,
@@ -26,7 +27,6 @@ from adapters.port import (
 )
 from adapters.vmware import quiesce
 from adapters.vmware.arrays import Arrays, require_moment
-from adapters.vmware.busy import Claim
 from adapters.vmware.changeid import token
 from adapters.vmware.configuration import configuration_files
 from adapters.vmware.disks import Disk, disks_of

@@ -1,4 +1,4 @@
-"""QueryChangedDiskAreas of one frozen disk. Imports `adapters.errors`, `adapters.port` and this package."""
+"""QueryChangedDiskAreas of one frozen disk. Imports `adapters.areas`, `adapters.port` and this package."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from pyVmomi import vim, vmodl
 
+from adapters.areas import AreaList, Page, WrongAnswer, collect_areas
 from adapters.port import Tracked, Untracked
 from adapters.vmware import changeid
-from adapters.vmware.areas import AreaList, Page, WrongAnswer, collect_areas
 from adapters.vmware.disks import Disk
 from adapters.vmware.session import Session
 

@@ -1,7 +1,7 @@
 """Readers of one frozen disk: one connection for all of them, and what the server knows to be unallocated.
 
-Imports `adapters.errors`, `adapters.port` and `areas`. What is unallocated reads as zeros and is not read, but a server
-that says so is put to the test: where a sample of it holds data, the whole answer is dropped and all is read.
+Imports `adapters.areas`, `adapters.errors` and `adapters.port`. What is unallocated reads as zeros and is not read, but
+a server that says so is put to the test: where a sample of it holds data, the whole answer is dropped and all is read.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from adapters.areas import Area, AreaList, cut
 from adapters.errors import SourceUnavailable
 from adapters.port import BlockReader, Extent
-from adapters.vmware.areas import Area, AreaList
 
 _SAMPLES = 24
 _SAMPLE_BYTES = 65536
@@ -179,23 +179,6 @@ def with_zeros(extents: Iterable[Extent], allocated: Iterable[Area]) -> Iterator
             position = piece.end
     if pending is not None:
         yield pending
-
-
-def cut(spans: Iterable[Area], extents: Iterable[Extent]) -> Iterator[Extent]:
-    """Yield the parts of `extents`, which cover the disk in order, that lie in `spans`, which are in order."""
-    whole = iter(extents)
-    extent = next(whole, None)
-    for start, length in spans:
-        position, end = start, start + length
-        while position < end:
-            while extent is not None and extent.end <= position:
-                extent = next(whole, None)
-            if extent is None:
-                yield Extent(position, end - position, zero=False)
-                break
-            stop = min(end, extent.end)
-            yield Extent(position, stop - position, extent.zero)
-            position = stop
 
 
 def _chain(first: Area, rest: Iterator[Area]) -> Iterator[Area]:

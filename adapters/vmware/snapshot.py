@@ -1,4 +1,4 @@
-"""A machine's frozen disks. Imports `adapters.errors`, `adapters.port` and this package.
+"""A machine's frozen disks. Imports the shared modules of `adapters` and this package.
 
 The server holds the snapshot under our label, so that another process of ours can remove it when this one dies. Change
 ids are the server's: a base stays good whatever becomes of a run, and giving back is only removing the snapshot.
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from adapters.areas import AreaList
+from adapters.busy import Claim
 from adapters.errors import SourceInvalid
 from adapters.port import (
     BlockReader,
@@ -21,8 +23,6 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
-from adapters.vmware.areas import AreaList
-from adapters.vmware.busy import Claim
 from adapters.vmware.inventory import Machine
 from adapters.vmware.reading import SharedReader
 from adapters.vmware.snapshots import SnapshotKeeper

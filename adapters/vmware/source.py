@@ -1,4 +1,4 @@
-"""A vCenter or an ESXi host as a backup source. Imports `adapters.errors`, `adapters.port` and this package.
+"""A vCenter or an ESXi host as a backup source. Imports `adapters.busy`, `adapters.port` and this package.
 
 What a backup does at the server is in `freezing` (the steps of a snapshot), `snapshots` (making and removing one) and
 `querying` (what changed); which server it is, and that it is the right one, in `session` and `trust`.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from adapters.busy import Claim, require_idle
 from adapters.port import (
     Consistency,
     DiskImage,
@@ -22,7 +23,6 @@ from adapters.port import (
     SourceFact,
 )
 from adapters.vmware.arrays import Arrays
-from adapters.vmware.busy import Claim, require_idle
 from adapters.vmware.freezing import Freezing, OpenReader, Tools
 from adapters.vmware.inventory import Machine, find_machine, list_machines
 from adapters.vmware.marks import snapshot_name

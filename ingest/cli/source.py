@@ -25,39 +25,49 @@ app.add_typer(source_app, name="source")
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call the source.")],
-    kind: Annotated[str, typer.Option(help="image, qemu or vmware.")],
+    kind: Annotated[str, typer.Option(help="image, qemu, vmware or hyperv.")],
     path: Annotated[str | None, typer.Option(help="image: the directory of images.")] = None,
     qmp: Annotated[str | None, typer.Option(help="qemu: its QMP socket.")] = None,
     ga: Annotated[str | None, typer.Option(help="qemu: the guest agent's socket, to quiesce file systems.")] = None,
-    host: Annotated[str | None, typer.Option(help="vmware: the vCenter or ESXi host.")] = None,
-    user: Annotated[str | None, typer.Option(help="vmware: who signs on there.")] = None,
+    host: Annotated[str | None, typer.Option(help="vmware, hyperv: the server.")] = None,
+    user: Annotated[str | None, typer.Option(help="vmware, hyperv: who signs on there.")] = None,
     password: Annotated[
         str | None,
         typer.Option(metavar="REF", help="Where the password is: env:NAME, file:PATH, command:ARGV, keyring:S/USER."),
     ] = None,
-    port: Annotated[str | None, typer.Option(help="vmware: the port [443].")] = None,
-    ca: Annotated[str | None, typer.Option(metavar="FILE", help="vmware: trust what these certificates sign.")] = None,
+    port: Annotated[str | None, typer.Option(help="vmware [443], hyperv [5986]: the port.")] = None,
+    ca: Annotated[str | None, typer.Option(metavar="FILE", help="Trust what these certificates sign.")] = None,
     fingerprint: Annotated[
-        str | None, typer.Option(metavar="SHA256", help="vmware: trust the one certificate with this fingerprint.")
+        str | None, typer.Option(metavar="SHA256", help="Trust the one certificate with this fingerprint.")
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="vmware: trust whoever answers.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Trust whoever answers.")] = False,
     transport: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="vmware: only these ways to the disks; repeatable.")
     ] = None,
-    quiesce: Annotated[str | None, typer.Option(help="vmware: require, prefer or never.")] = None,
+    quiesce: Annotated[str | None, typer.Option(help="vmware, hyperv: require, prefer or never.")] = None,
     vddk: Annotated[str | None, typer.Option(metavar="DIR", help="vmware: where VMware's disk library is.")] = None,
     connections: Annotated[str | None, typer.Option(help="vmware: disks read from one host at a time [8].")] = None,
     array: Annotated[
         str | None, typer.Option(metavar="FILE", help="vmware: the storage array that holds disks, described in TOML.")
     ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="hyperv: all nodes of the host's cluster.")] = False,
+    auth: Annotated[str | None, typer.Option(help="hyperv: ntlm, kerberos, credssp or basic [ntlm].")] = None,
+    http: Annotated[bool, typer.Option("--http", help="hyperv: over HTTP, messages encrypted.")] = False,
+    legacy: Annotated[bool, typer.Option("--legacy", help="hyperv: hosts before Windows Server 2016.")] = False,
+    share: Annotated[
+        str | None, typer.Option(help="hyperv: a share with a folder for each drive, in place of C$ and the like.")
+    ] = None,
+    smb_port: Annotated[str | None, typer.Option(help="hyperv: the port of SMB [445].")] = None,
+    smb_encrypt: Annotated[bool, typer.Option("--smb-encrypt", help="hyperv: refuse SMB without encryption.")] = False,
+    smb_handles: Annotated[str | None, typer.Option(help="hyperv: files opened at once for each disk [4].")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add a source, after it answered, and list its machines."""
     typed = {
         **{"path": path, "qmp": qmp, "ga": ga, "host": host, "user": user, "password": password, "port": port},
         **{"ca": ca, "fingerprint": fingerprint, "quiesce": quiesce, "vddk": vddk, "connections": connections},
-        "array": array,
-        "insecure": "true" if insecure else None,
+        **{"array": array, "auth": auth, "share": share, "smb-port": smb_port, "smb-handles": smb_handles},
+        **_said(insecure=insecure, cluster=cluster, http=http, legacy=legacy, smb_encrypt=smb_encrypt),
         "transport": ",".join(transport) if transport else None,
     }
     settings = {key: value for key, value in typed.items() if value is not None}
@@ -71,6 +81,11 @@ def add(
         for fact, _ in found
     ]
     print_rows(rows, ["machine", "disks", "size_bytes"], as_json=as_json)
+
+
+def _said(**flags: bool) -> dict[str, str | None]:
+    """Flags as settings: what was not said is none."""
+    return {name.replace("_", "-"): "true" if said else None for name, said in flags.items()}
 
 
 @source_app.command("list")

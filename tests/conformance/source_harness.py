@@ -78,6 +78,13 @@ def frozen(
         snapshot.release(committed=outcome)
 
 
+def backed_up(source: Source, harness: SourceHarness) -> DiskSnapshot:
+    """Make a point of the disk under test; return the disk as it was, with the token of the next base."""
+    with frozen(source, harness, committed=True) as disk:
+        pass
+    return disk
+
+
 @contextmanager
 def reading(disk: DiskSnapshot) -> Iterator[BlockReader]:
     """Open the disk's reader and close it again."""

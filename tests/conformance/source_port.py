@@ -20,6 +20,7 @@ from tests.conformance.source_harness import (
     SourceHarness,
     assert_changes_complete,
     assert_ordered,
+    backed_up,
     first_difference,
     frozen,
     machine_of,
@@ -170,8 +171,7 @@ class SourcePortSuite:
 
     def test_a_grown_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """A grown disk shows its new size; what it calls changes rebuilds it, or it is Untracked."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         grown = len(before) + (1 << 20)
         harness.grow(grown)
@@ -185,8 +185,8 @@ class SourcePortSuite:
 
     def test_a_replaced_disk_is_not_missed(self, source: Source, harness: SourceHarness) -> None:
         """Another disk under the same key has another identity, or is Untracked, or reports every difference."""
-        with frozen(source, harness, committed=True) as disk:
-            base, identity = disk.base_token, disk.fact.identity
+        first = backed_up(source, harness)
+        base, identity = first.base_token, first.fact.identity
         before = harness.content()
         harness.replace_disk()
         with frozen(source, harness, base) as disk:
@@ -253,15 +253,15 @@ class ComparingSuite(SourcePortSuite):
 
 
 class TrackingSuite(TrackingGuarantees, SourcePortSuite):
-    """A source that tells what changed."""
+    """A source that tells what changed. A discard is seen as zeros when it is `discarded_bytes` long, and aligned."""
+
+    discarded_bytes = 65536
 
     def test_discards_are_changes_to_zero(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A discarded range is a change that says zero, so that older data is cleared."""
-        start = 2 * max(tracked, 65536)
-        length = 2 * max(tracked, 65536)
+        start = length = 2 * max(tracked, self.discarded_bytes)
         harness.write(start, b"\x55" * length)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.discard(start, length)
         with frozen(source, harness, base, committed=True) as disk:
@@ -287,7 +287,7 @@ class OnlineSuite(TrackingSuite):
         """What is written while a snapshot is open belongs to the next point, not to none."""
         before = harness.content()
         with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
             harness.write(300_000, b"meanwhile" * 100)
+        base = disk.base_token
         with frozen(source, harness, base, committed=True) as disk:
             assert_changes_complete(disk, before, harness.content())

@@ -15,6 +15,7 @@ from tests.conformance.source_harness import (
     SourceHarness,
     assert_changes_complete,
     assert_within,
+    backed_up,
     frozen,
     machine_of,
     read,
@@ -37,8 +38,7 @@ class TrackingGuarantees:
     def test_changes_are_complete_and_exact(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """Changes since the base rebuild the disk, and nothing outside the written units is reported."""
         dice = random.Random(11)
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         for _ in range(3):
             assert base
             before = harness.content()
@@ -47,20 +47,18 @@ class TrackingGuarantees:
                 harness.write(offset, dice.randbytes(length))
             with frozen(source, harness, base, committed=True) as disk:
                 assert_within(assert_changes_complete(disk, before, harness.content()), written, tracked)
-                base = disk.base_token
+            base = disk.base_token
 
     def test_no_writes_no_changes(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """A disk that nobody wrote has no changes."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         with frozen(source, harness, base, committed=True) as disk:
             assert isinstance(disk.tracking, Tracked)
             assert list(disk.changes()) == []
 
     def test_a_failed_run_keeps_the_old_base(self, source: Source, harness: SourceHarness, tracked: int) -> None:
         """After a release without commit, changes since the old base are still complete."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.write(100_000, b"first" * 1000)
         with frozen(source, harness, base, committed=False) as disk:
@@ -73,8 +71,7 @@ class TrackingGuarantees:
         """After a full that was not committed the next full gives a base that works."""
         with frozen(source, harness, committed=False):
             pass
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         before = harness.content()
         harness.write(70_000, b"later")
         with frozen(source, harness, base, committed=True) as disk:
@@ -93,8 +90,7 @@ class TrackingGuarantees:
         self, source: Source, harness: SourceHarness, tracked: int
     ) -> None:
         """A crash in the middle of an incremental loses no change since the base in force."""
-        with frozen(source, harness, committed=True) as disk:
-            base = disk.base_token
+        base = backed_up(source, harness).base_token
         assert base
         before = harness.content()
         harness.write(150_000, b"before the crash" * 10)

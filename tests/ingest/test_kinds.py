@@ -14,6 +14,7 @@ from storage.errors import Invalid, Unavailable
 from tests.support.lab import Lab
 
 FINGERPRINT = "ab" * 32
+HV = {"host": "hv1.example", "user": "EXAMPLE\\backup", "password": "env:HV_PASSWORD"}
 VC = {"host": "vc.example", "user": "backup@vsphere.local", "password": "env:VC_PASSWORD"}
 
 
@@ -31,6 +32,28 @@ def test_settings_are_kept_as_they_were_meant(monkeypatch: pytest.MonkeyPatch, t
         "fingerprint": ":".join(["AB"] * 32),
         "transport": "nbdssl,export",
     }
+
+
+def test_a_hyperv_source_is_built_as_it_was_said(tmp_path: Path) -> None:
+    """What was not said is as the adapter has it, but that plain HTTP has a port of its own."""
+    told = {"cluster": "true", "quiesce": "require", "smb-port": "4445", "smb-handles": "2", "share": "vms"}
+    made = kinds._hyperv_settings(read_settings("hyperv", HV | told))
+    assert (made.host, made.user, made.port, made.cluster) == ("hv1.example", "EXAMPLE\\backup", 5986, True)
+    assert (made.consistency, made.smb_port, made.smb_handles, made.smb_share) == ("require", 4445, 2, "vms")
+    plain = kinds._hyperv_settings(read_settings("hyperv", HV | {"http": "true", "auth": "kerberos", "legacy": "true"}))
+    assert (plain.plain_http, plain.port, plain.authentication, plain.legacy) == (True, 5985, "kerberos", True)
+    kinds.build_source(Home(tmp_path), "hv1", "hyperv", HV | told).close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("auth", "digest"), ("quiesce", "sometimes"), ("smb-handles", "17"), ("smb-port", "0"), ("cluster", "no")],
+)
+def test_a_hyperv_value_that_is_none_is_named(setting: str, value: str) -> None:
+    """The error names the option."""
+    with pytest.raises(Invalid) as caught:
+        read_settings("hyperv", HV | {setting: value})
+    assert caught.value.why.startswith(f"--{setting}: ")
 
 
 @pytest.mark.parametrize(
@@ -75,16 +98,23 @@ def test_missing_and_foreign_settings_are_named(lab: Lab) -> None:
     assert problem["detail"] == "missing --password, --user; not known --path"
 
 
-def test_a_kind_whose_packages_are_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings", "packages"),
+    [("vmware", VC, ["pyVmomi", "pyVim"]), ("hyperv", HV, ["winrm"]), ("hyperv", HV, ["smbprotocol"])],
+)
+def test_a_kind_whose_packages_are_missing_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, settings: dict[str, str], packages: list[str]
+) -> None:
     """Without the optional package the other kinds work, and this one says what to install."""
-    for name in [name for name in sys.modules if name.startswith("adapters.vmware.")]:
+    ours = (f"adapters.{kind}.", *(f"{package}." for package in packages))
+    for name in [name for name in sys.modules if name.startswith(ours)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "pyVmomi", None)
-    monkeypatch.setitem(sys.modules, "pyVim", None)
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(Unavailable) as caught:
-        kinds.build_source(Home(tmp_path), "dc1", "vmware", VC)
+        kinds.build_source(Home(tmp_path), "dc1", kind, settings)
     assert caught.value.code == "extra-missing"
-    assert "holdfast[vmware]" in caught.value.hint
+    assert f"holdfast[{kind}]" in caught.value.hint
 
 
 def test_a_kind_of_a_later_version_is_told(tmp_path: Path) -> None:

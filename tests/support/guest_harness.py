@@ -83,8 +83,8 @@ class GuestHarness:
         try:
             machine = next(found for found in source.inventory() if found.key == self.machine_key)
             snapshot = source.snapshot(machine, SnapshotRequest("conformance", {self.disk_key: None}))
-            token = snapshot.disks[self.disk_key].base_token
             snapshot.confirm()
+            token = snapshot.disks[self.disk_key].base_token
             snapshot.release(committed=True)
         finally:
             source.close()

@@ -19,11 +19,12 @@ from threading import Condition, Thread
 from typing import Any
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
+from adapters.hostlimit import DISK_TURN_SECONDS
 from adapters.port import Extent
 from adapters.trust import CertificateChanged, tls_error
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.lease import DiskUrl, Lease
-from adapters.vmware.transport.limits import DISK_TURN_SECONDS, connections_to
+from adapters.vmware.transport.limits import connections_to
 from adapters.vmware.transport.spool import Spool
 from adapters.vmware.transport.streamoptimized import decode
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyVmomi import vim
 
+from adapters.areas import cut
 from adapters.port import Extent
 from adapters.vmware.disks import Disk, disks_of
 from adapters.vmware.places import flat_path, split_file
-from adapters.vmware.reading import cut, gaps_of, with_zeros
+from adapters.vmware.reading import gaps_of, with_zeros
 
 VirtualDisk = vim.vm.device.VirtualDisk
 Flat = VirtualDisk.FlatVer2BackingInfo

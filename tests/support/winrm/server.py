@@ -41,7 +41,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = True
     request_queue_size = 128
 
-    def __init__(self, address: str, serve: Serve, faults: Faults) -> None:
+    def __init__(self, address: str, serve: Serve, faults: Faults, port: int = 0) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.serve = serve
         self.faults = faults
@@ -59,7 +59,7 @@ class Server(ThreadingHTTPServer):
         self.broken: list[BaseException] = []
         """Errors of the simulator itself, and requests that no WinRM would understand."""
         self._open: set[socket.socket] = set()
-        super().__init__((address, 0), Handler)
+        super().__init__((address, port), Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, in its thread."""

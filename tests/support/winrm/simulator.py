@@ -38,7 +38,10 @@ _ENVELOPE_OVERHEAD = 2048
 
 
 class WinrmSimulator:
-    """One host. `user` and `password` are let in; `calls` are the scripts that ran, in the order of their starts."""
+    """One host. `user` and `password` are let in; `calls` are the scripts that ran, in the order of their starts.
+
+    Its certificate is of an authority of its own, or of that of a host `beside` it.
+    """
 
     user = USER
     password = PASSWORD
@@ -50,8 +53,10 @@ class WinrmSimulator:
         host: str = "hv1",
         tls: bool = True,
         address: str = "127.0.0.1",
+        port: int = 0,
         expired: bool = False,
         names: tuple[str, ...] = ("127.0.0.1", "::1", "localhost"),
+        beside: WinrmSimulator | None = None,
     ) -> None:
         self.host = host
         self.address = address
@@ -60,10 +65,10 @@ class WinrmSimulator:
         self._answer = answer
         self._shells = Shells(self._run)
         self._folder = tempfile.TemporaryDirectory(prefix="winrm-")
-        self._authority = Authority(Path(self._folder.name) / "ca")
+        self._authority = beside._authority if beside else Authority(Path(self._folder.name) / "ca")
         self.ca_file = self._authority.ca_file
         self.fingerprint = ""
-        self._server = Server(address, self._serve, self.faults)
+        self._server = Server(address, self._serve, self.faults, port)
         if tls:
             self.show_certificate(names, expired=expired)
         self.port: int = self._server.server_address[1]

@@ -1,6 +1,6 @@
-"""The answers of QueryChangedDiskAreas: asked for page by page, checked, and kept in little memory.
+"""What a hypervisor says that changed: asked for page by page, checked, and kept in little memory.
 
-Pure; imports nothing of ours. A wrong answer that is used silently is lost data, so a page is taken only when it begins
+Pure; imports `adapters.port`. A wrong answer that is used silently is lost data, so a page is taken only when it begins
 where it was asked for, moves on, and stays within the disk. Areas may overlap and come in any order within their page:
 what counts is what they cover together. More areas than fit are joined across small gaps, since reading what did
 not change is allowed and leaving out what did is not.
@@ -11,6 +11,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from adapters.port import Extent
 
 MOST_AREAS = 1 << 20
 _FIRST_GAP_BYTES = 1 << 20
@@ -58,7 +60,10 @@ class AreaList:
         return sum(length for _, length in self)
 
     def add(self, start: int, end: int) -> None:
-        """Append an area that begins no earlier than the last one."""
+        """Append an area. One that begins before the last ones takes them in, with what is between them."""
+        while self._starts and start < self._starts[-1]:
+            self._starts.pop()
+            end = max(end, self._ends.pop())
         if self._ends and start <= self._ends[-1] + self._gap:
             self._ends[-1] = max(self._ends[-1], end)
             return
@@ -115,3 +120,20 @@ def _checked(page: Page, end: int, size_bytes: int) -> Iterator[Area]:
         if start + length > end and end < size_bytes:
             raise WrongAnswer("tracking-answer-outside", f"the area at {start} ends behind its answer's end at {end}")
         yield start, min(start + length, end)
+
+
+def cut(spans: Iterable[Area], extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Yield the parts of `extents`, which cover the disk in order, that lie in `spans`, which are in order."""
+    whole = iter(extents)
+    extent = next(whole, None)
+    for start, length in spans:
+        position, end = start, start + length
+        while position < end:
+            while extent is not None and extent.end <= position:
+                extent = next(whole, None)
+            if extent is None:
+                yield Extent(position, end - position, zero=False)
+                break
+            stop = min(end, extent.end)
+            yield Extent(position, stop - position, extent.zero)
+            position = stop

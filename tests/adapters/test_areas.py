@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.vmware.areas import Area, AreaList, Page, WrongAnswer, collect_areas
+from adapters.areas import Area, AreaList, Page, WrongAnswer, collect_areas
 
 UNIT = 512
 

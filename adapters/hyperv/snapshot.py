@@ -1,0 +1,181 @@
+"""A machine's frozen disks. Imports the shared modules of `adapters` and this package.
+
+What is given back, and when, so that a kill at any moment loses neither data nor a base:
+
+- until `confirm` the checkpoint is there, under our label and in the run's note;
+- `confirm` turns it into a reference point, whose tracking ids are the base tokens that the commit makes durable. The
+  note says so before and after: a kill in between leaves a reference point that no commit knows, and `reconcile`
+  removes it, while those of the last restore point are untouched;
+- only `release` after the commit removes the reference points of the last restore point. A kill before it leaves them
+  in the note: `reconcile` removes them once the new base is in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from adapters.areas import AreaList
+from adapters.busy import Claim
+from adapters.errors import SourceInvalid
+from adapters.hyperv import bases
+from adapters.hyperv.checkpoints import CheckpointKeeper
+from adapters.hyperv.facts import DiskFile, Machine, ReferencePoint
+from adapters.hyperv.intents import Intent, Intents, converted, ended
+from adapters.hyperv.reading import TRANSPORT, SharedDisk
+from adapters.port import (
+    BlockReader,
+    ConfigurationFile,
+    Consistency,
+    DiskFact,
+    Extent,
+    Tracked,
+    TransportChoice,
+    Untracked,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A disk in its place in a checkpoint, and the file that holds it."""
+
+    fact: DiskFact
+    place: str
+    file: DiskFile
+
+
+class HypervDisk:
+    """One frozen disk; its base token is known once the snapshot is confirmed."""
+
+    base_token: str | None = None
+
+    def __init__(self, frozen: Frozen, tracking: Tracked | Untracked, changed: AreaList, files: SharedDisk) -> None:
+        self.fact = frozen.fact
+        self.frozen = frozen
+        self.tracking = tracking
+        self.choice: TransportChoice | None = TransportChoice(TRANSPORT, None, ())
+        self._changed = changed
+        self._files = files
+
+    def changes(self) -> Iterator[Extent]:
+        """Yield what changed since the base. Raises SourceInvalid when it is not tracked."""
+        if isinstance(self.tracking, Untracked):
+            raise SourceInvalid(
+                f"Changes of {self.fact.label} are not known", code="untracked", why=self.tracking.cause
+            )
+        if not len(self._changed):
+            return
+        reader = self._files.open()
+        try:
+            yield from reader.changes(self._changed)
+        finally:
+            reader.close()
+
+    def open(self) -> BlockReader:
+        """Open a reader; all readers of the disk share its open files."""
+        return self._files.open()
+
+    def begin(self, machine_id: str, point: ReferencePoint) -> None:
+        """Let the next backup's changes begin at a reference point, of a disk whose changes the host tells."""
+        if self.fact.tracking == "rct":
+            self.base_token = bases.token(machine_id, self.frozen.file, point)
+
+    def shut(self) -> None:
+        """Close the files whoever still reads."""
+        self._files.shut()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a snapshot is, beside its disks; `intent` is the run's note."""
+
+    label: str
+    machine: Machine
+    intent: Intent
+    consistency: Consistency
+    fallback_cause: str | None
+
+
+class HypervSnapshot:
+    """All requested disks at one moment; `claim` keeps this process's other jobs from the machine until the release."""
+
+    def __init__(
+        self,
+        keeper: CheckpointKeeper,
+        intents: Intents,
+        taken: Taken,
+        disks: Mapping[str, HypervDisk],
+        configuration: Sequence[ConfigurationFile],
+        claim: Claim,
+        forget: Callable[[], None],
+    ) -> None:
+        self.label = taken.label
+        self.consistency: Consistency = taken.consistency
+        self.fallback_cause = taken.fallback_cause
+        self.disks: Mapping[str, HypervDisk] = disks
+        self.configuration = configuration
+        self._keeper = keeper
+        self._intents = intents
+        self._machine = taken.machine
+        self._intent = taken.intent
+        self._claim = claim
+        self._forget = forget
+        self._released = False
+
+    def confirm(self) -> None:
+        """Turn the checkpoint, which must be there still, into a reference point, and tell the base tokens."""
+        if self._intent.checkpoint is not None:
+            self._keeper.require(self._intent.checkpoint)
+        for disk in self.disks.values():
+            disk.shut()
+        self._intent = self._intents.write(replace(self._intent, converting=True))
+        point = self._keeper.convert(self._intent)
+        self._intent = self._intents.write(replace(self._intent, reference_point=point.id))
+        for disk in self.disks.values():
+            disk.begin(self._machine.id, point)
+
+    def release(self, *, committed: bool) -> None:
+        """Close all readers, then remove the checkpoint, and what the outcome makes superfluous. See the module."""
+        if self._released:
+            return
+        try:
+            self._close()
+            done = committed and self._intent.reference_point is not None
+            self._settle() if done else self._undo()
+        finally:
+            self._end()
+
+    def abandon(self) -> None:
+        """Close all readers and let the machine go, with the checkpoint left to `reconcile`; harmless afterwards."""
+        self._close()
+        if not self._released:
+            self._end()
+
+    def _settle(self) -> None:
+        """The new base is in force: those before it are not."""
+        for point in self._intent.superseded:
+            self._keeper.destroy_point(point)
+        self._intents.write(ended(self._machine.id, filter(None, [self._intent.reference_point])))
+
+    def _undo(self) -> None:
+        """The bases of the last restore point stay in force: what this run made is removed."""
+        checkpoints, points = self._keeper.checkpoints(), self._keeper.points()
+        if any(found.id == self._intent.checkpoint for found in checkpoints) and self._intent.checkpoint is not None:
+            self._keeper.destroy_checkpoint(self._intent.checkpoint)
+        made = converted(self._intent, checkpoints, points.values())
+        if len(made) > 1:
+            return  # which one is ours nobody knows: the note stays, and `reconcile` tells
+        if made and made[0] in points:
+            self._keeper.destroy_point(made[0])
+        self._intents.write(ended(self._machine.id, self._intent.superseded))
+
+    def _close(self) -> None:
+        with ExitStack() as stack:
+            for disk in self.disks.values():
+                stack.callback(disk.shut)
+
+    def _end(self) -> None:
+        self._released = True
+        self._claim.give_back()
+        self._forget()
