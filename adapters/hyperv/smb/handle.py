@@ -16,6 +16,7 @@ from adapters.errors import AdapterError, SourceConflict
 from adapters.hyperv.smb.faults import translating
 from adapters.hyperv.smb.link import Link
 from adapters.hyperv.smb.paths import SmbPath
+from adapters.hyperv.smb.reads import ReadRequest
 
 _LOOK = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES | FilePipePrinterAccessMask.SYNCHRONIZE
 _READ = FilePipePrinterAccessMask.FILE_READ_DATA | _LOOK
@@ -73,13 +74,12 @@ class Handle:
         self.written: object = self.open.last_write_time
         self.is_folder = bool(self.open.file_attributes & FileAttributes.FILE_ATTRIBUTE_DIRECTORY)
 
-    def send_read(self, offset: int, length: int) -> Any:
+    def send_read(self, offset: int, length: int) -> ReadRequest:
         """Ask for a range, at most the link's `piece_bytes`; `receive_read` waits for it."""
         with translating(self._what):
-            message, _ = self.open.read(offset, length, send=False)
-            return self.link.send(message, self.tree)
+            return self.link.connection.send_read(self.link.session, self.tree, self.open.file_id, offset, length)
 
-    def receive_read(self, request: Any, buffer: memoryview) -> None:
+    def receive_read(self, request: ReadRequest, buffer: memoryview) -> None:
         """Fill the buffer. Raises SourceConflict when the file is shorter than it was."""
         with translating(self._what):
             data = self.link.connection.receive_read(request)
@@ -89,13 +89,18 @@ class Handle:
             )
         buffer[:] = data
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Write at most the link's `piece_bytes`, wholly."""
+    def send_write(self, offset: int, data: memoryview) -> Any:
+        """Write at most the link's `piece_bytes`; `receive_write` waits for it."""
         with translating(self._what):
-            message, answer = self.open.write(bytes(data), offset, send=False)
-            count = answer(self.link.send(message, self.tree))
-        if count != len(data):
-            raise SourceConflict(self._what, code="smb-write-short", why=f"{count} of {len(data)} bytes were written")
+            message, _ = self.open.write(bytes(data), offset, send=False)
+            return self.link.send(message, self.tree)
+
+    def receive_write(self, request: Any, length: int) -> None:
+        """Wait until all of a write is acknowledged."""
+        with translating(self._what):
+            count = self.open._write_response(request)
+        if count != length:
+            raise SourceConflict(self._what, code="smb-write-short", why=f"{count} of {length} bytes were written")
 
     def flush(self) -> None:
         """Have the server write everything to its disks."""
