@@ -48,6 +48,11 @@ class Garbage:
 
 
 @dataclass(frozen=True)
+class CutReply:
+    """Do what was asked, answer the first half of what there is to say, and close the connection."""
+
+
+@dataclass(frozen=True)
 class ExpireSessions:
     """End all sessions before the call is looked at."""
 
@@ -77,7 +82,9 @@ class FailTask:
     parameters: tuple[str, ...] = ()
 
 
-Action = LoseReply | StaySilent | Fail | Garbage | ExpireSessions | Meanwhile | StallTask | ForgetTask | FailTask
+Action = (
+    LoseReply | StaySilent | Fail | Garbage | CutReply | ExpireSessions | Meanwhile | StallTask | ForgetTask | FailTask
+)
 
 
 @dataclass
