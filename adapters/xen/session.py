@@ -35,6 +35,7 @@ _WARM_SECONDS = 5.0
 _MOST_RENEWALS = 3
 _MOST_MEMBERS = 128
 _ENDED = ("SESSION_INVALID", "HOST_IS_SLAVE")
+_WAITED_FOR = (*_ENDED, "HOST_STILL_BOOTING")
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
 
 
@@ -155,7 +156,7 @@ class Session:
                 return self._lines.ask(login.master, method, (login.session.reveal(), *args), _IDLE_SECONDS)
             except Refused as refused:
                 error = failure_error(refused.details, what)
-                again = refused.details[0] in _ENDED
+                again = refused.details[0] in _WAITED_FOR
             except Unreachable as failure:
                 error, again = failure.error, isinstance(failure.error, SourceUnavailable)
             except Unanswered as failure:
