@@ -35,7 +35,13 @@ _WARM_SECONDS = 5.0
 _MOST_RENEWALS = 3
 _MOST_MEMBERS = 128
 _ENDED = ("SESSION_INVALID", "HOST_IS_SLAVE")
-_WAITED_FOR = (*_ENDED, "HOST_STILL_BOOTING")
+_EMERGENCY = (
+    "HOST_STILL_BOOTING HOST_IN_EMERGENCY_MODE HOST_HAS_NO_MANAGEMENT_IP HOST_ITS_OWN_SLAVE HOST_UNKNOWN_TO_MASTER"
+    " HOST_MASTER_CANNOT_TALK_BACK"
+)
+_WAITED_FOR = (*_ENDED, *_EMERGENCY.split())
+"""What a host answers that is not, or not yet, or no longer the master: another one may be, or it may be soon."""
+
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
 
 

@@ -208,8 +208,10 @@ def test_a_member_sends_us_to_its_master(start_pool: StartPool, session_of: Make
 def test_a_host_that_restarts_is_waited_for(pool: XapiSimulator, session_of: MakeSession) -> None:
     """A read goes on once the toolstack of the master is there again; an effect is refused, which is no lost reply."""
     session = session_of(pool)
-    for method in ("VM.get_all", "VM.snapshot"):
-        pool.faults.on(method, Fail("HOST_STILL_BOOTING"))
+    session.call("pool.get_all")
+    pool.faults.on("VM.get_all", Fail("HOST_UNKNOWN_TO_MASTER"))
+    pool.faults.on("session.login_with_password", Fail("HOST_IN_EMERGENCY_MODE"), times=3)
+    pool.faults.on("VM.snapshot", Fail("HOST_STILL_BOOTING"))
     assert session.call("VM.get_all")
     with pytest.raises(SourceUnavailable) as caught:
         session.call("VM.snapshot", pool.vm("web"), "ours", [])
