@@ -230,7 +230,7 @@ class Session:
     def _look_around(self, failures: list[AdapterError]) -> _Login | None:
         """Ask the known hosts in turn, and at once the one that a member calls its master."""
         waiting, asked = list(self._members), set[str]()
-        while waiting and len(asked) < _MOST_MEMBERS:
+        while waiting and len(asked) < _MOST_MEMBERS and not self._closed.is_set():
             host = waiting.pop(0)
             if host in asked:
                 continue
