@@ -26,7 +26,7 @@ class PoolStandIn:
         self.vdis = dict(vdis)
         self.calls: list[str] = []
         self.epoch = 1
-        self._servers = servers
+        self.servers = servers
 
     @property
     def id(self) -> str:
@@ -54,7 +54,7 @@ class PoolStandIn:
                 raise SourceNotFound("The VDI is gone", code="uuid-invalid")
             return f"OpaqueRef:{args[0]}"
         assert method == "VDI.get_nbd_info", method
-        return self._servers(str(args[0]).removeprefix("OpaqueRef:"), self.id)
+        return self.servers(str(args[0]).removeprefix("OpaqueRef:"), self.id)
 
     def access(self, uuid: str, runtime_dir: Path, **changes: Any) -> VdiAccess:
         """How to reach a VDI of this pool."""
