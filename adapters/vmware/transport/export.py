@@ -20,6 +20,7 @@ from typing import Any
 
 from adapters.arriving import ArrivingDisk
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
+from adapters.hostlimit import DISK_TURN_SECONDS
 from adapters.port import Extent
 from adapters.spool import Spool
 from adapters.vmware.transport.access import DiskAccess
