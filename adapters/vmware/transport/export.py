@@ -25,7 +25,7 @@ from adapters.port import Extent
 from adapters.spool import Spool
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.lease import DiskUrl, Lease
-from adapters.vmware.transport.limits import DISK_TURN_SECONDS, connections_to
+from adapters.vmware.transport.limits import connections_to
 from adapters.vmware.transport.streamoptimized import decode
 from adapters.vmware.trust import CertificateChanged, tls_error
 
