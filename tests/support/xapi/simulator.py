@@ -233,6 +233,10 @@ class XapiSimulator:
             self.expire_sessions()
             for task in self.records.find("task"):
                 self.records.destroy("task", task)
+        self.cut_connections()
+
+    def cut_connections(self) -> None:
+        """Break every connection, as hosts do with idle ones."""
         for server in self._servers:
             server.cut()
 
