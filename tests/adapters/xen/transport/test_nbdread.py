@@ -20,7 +20,6 @@ from adapters.errors import (
 )
 from adapters.port import Extent
 from adapters.xen.transport.nbdread import NbdRead
-from adapters.xen.transport.places import HostPlaces
 from tests.adapters.xen.transport.conftest import DISK, MIB, UUID, Lab
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
@@ -323,20 +322,3 @@ def test_nothing_shows_the_session(lab: Lab) -> None:
     """Neither the reader nor how to reach the disk shows the session's id."""
     reader = lab.read()
     assert lab.pool.id not in repr(reader) + repr(lab.pool.access(UUID, lab.runtime_dir)) + str(vars(reader))
-
-
-def test_places_are_those_of_a_name(tmp_path: Path) -> None:
-    """Places of one host are apart from another's, can all be taken, and are free again once left."""
-    one, other = HostPlaces(tmp_path, "a", 2), HostPlaces(tmp_path, "b", 2)
-    held = [one.enter(0), one.enter(0)]
-    assert one.try_enter() is None
-    with pytest.raises(SourceLimit):
-        one.enter(0)
-    with other.one():
-        pass
-    held[0].leave()
-    held[0].leave()
-    again = one.try_enter()
-    assert again is not None
-    again.leave()
-    held[1].leave()
