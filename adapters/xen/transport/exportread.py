@@ -6,34 +6,39 @@ ends only when the stream's end was checked and the pool's task says that it was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from threading import Lock, Thread
-from typing import Literal, Protocol
+from typing import Literal
 
 from adapters.arriving import ArrivingDisk
-from adapters.errors import AdapterError, SourceCorrupt, SourceInvalid, SourceLimit, SourceUnavailable
+from adapters.errors import AdapterError, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.port import Extent
 from adapters.spool import Spool
 from adapters.xen.transport.access import VdiAccess
-from adapters.xen.transport.exchange import LOST, REFUSED, Exchange
-from adapters.xen.transport.rawstream import EXPORT_CUT, decode_raw
-from adapters.xen.transport.transfertask import TransferTask
+from adapters.xen.transport.exchange import LOST, Exchange
+from adapters.xen.transport.rawstream import decode_raw
+from adapters.xen.transport.receiving import receive_export
 from adapters.xen.transport.vhdstream import decode_vhd
 
-ExportFormat = Literal["vhd", "raw"]
+StreamFormat = Literal["vhd", "raw"]
+ExportFormat = Literal["vhd", "raw", "qcow2"]
 Decode = Callable[[Callable[[int], bytes], Callable[[int, memoryview], None], int, str], Iterator[Extent]]
 
 MOST_VHD_BYTES = 2040 << 30
 """The largest disk that xapi sends, and that a VHD holds."""
 
-EXPORT_PATH = "/export_raw_vdi"
 _MOST_CHANGES = 1 << 21
-_DECODERS: dict[ExportFormat, Decode] = {"vhd": decode_vhd, "raw": decode_raw}
+_DECODERS: dict[StreamFormat, Decode] = {"vhd": decode_vhd, "raw": decode_raw}
 
 
-def export_format(size_bytes: int) -> ExportFormat:
-    """What to ask for: a VHD, which leaves out what is empty, as long as the disk fits into one."""
-    return "vhd" if size_bytes <= MOST_VHD_BYTES else "raw"
+def export_format(size_bytes: int, image_formats: Collection[str]) -> ExportFormat:
+    """What to ask for: what leaves out what is empty and holds the disk, else every byte of it.
+
+    `image_formats` are those that the disk's storage supports: a pool that has no qcow2 exports none.
+    """
+    if size_bytes <= MOST_VHD_BYTES:
+        return "vhd"
+    return "qcow2" if "qcow2" in image_formats else "raw"
 
 
 class ExportRead:
@@ -45,18 +50,18 @@ class ExportRead:
         self,
         access: VdiAccess,
         *,
-        format: ExportFormat | None = None,
+        format: StreamFormat = "vhd",
         timeout_seconds: float = 120.0,
         spool: Spool | None = None,
     ) -> None:
-        self.format: ExportFormat = format or export_format(access.size_bytes)
-        if self.format == "vhd" and access.size_bytes > MOST_VHD_BYTES:
+        if format == "vhd" and access.size_bytes > MOST_VHD_BYTES:
             raise SourceInvalid(
                 f"{access.label} is too large for a VHD",
                 code="vhd-too-large",
                 why=f"{access.size_bytes} bytes, and the limit is {MOST_VHD_BYTES}",
             )
         self.size_bytes = access.size_bytes
+        self._format: StreamFormat = format
         self._access = access
         self._timeout = timeout_seconds
         self._lock = Lock()  # guards the exchange
@@ -92,13 +97,13 @@ class ExportRead:
         with self._lock:
             self._exchange = exchange
         self.require_wanted()  # it may have been closed meanwhile
-        decode = _DECODERS[self.format]
+        decode = _DECODERS[self._format]
         for extent in decode(exchange.read, self._disk.write, self.size_bytes, self._access.label):
             self._disk.told(extent)
 
     def _download(self) -> None:
         try:
-            _export(self._access, {"format": self.format}, self._timeout, self)
+            receive_export(self._access, {"format": self._format}, self._timeout, self)
             self._disk.complete()
         except AdapterError as error:
             self._disk.fail(error)
@@ -114,7 +119,7 @@ def exported_changes(access: VdiAccess, base: str, *, timeout_seconds: float = 1
     whatever reads the disk.
     """
     changes = _Changes(access)
-    _export(access, {"format": "vhd", "base": base}, timeout_seconds, changes)
+    receive_export(access, {"format": "vhd", "base": base}, timeout_seconds, changes)
     return tuple(changes.found)
 
 
@@ -146,24 +151,3 @@ class _Changes:
 
 def _pass_over(offset: int, data: memoryview) -> None:
     del offset, data
-
-
-class _Receiver(Protocol):
-    def receive(self, exchange: Exchange) -> None: ...
-
-    def require_wanted(self) -> None: ...
-
-
-def _export(access: VdiAccess, query: Mapping[str, str], timeout_seconds: float, receiver: _Receiver) -> None:
-    """Ask for a stream, let it be received, and be sure of its end. Raises the pool's reason where it has one."""
-    with TransferTask(access.pool, f"The export of {access.label}") as task:
-        asked = {"vdi": access.uuid, **query, "task_id": task.reference}
-        try:
-            with Exchange(access, "GET", EXPORT_PATH, asked, timeout_seconds=timeout_seconds) as exchange:
-                receiver.receive(exchange)
-        except (SourceCorrupt, SourceInvalid, SourceUnavailable) as broken:
-            if broken.code not in (EXPORT_CUT, REFUSED, LOST):
-                raise
-            receiver.require_wanted()  # it may have been cut by our closing it
-            raise task.cause(broken) from None
-        task.succeed()

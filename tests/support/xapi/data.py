@@ -1,7 +1,7 @@
 """The data side of the simulated pool: NBD behind `nbd_proxy`, and the handlers of streams, over the disks' files.
 
-VHDs that are exported whole are made by QEMU, and those that are imported are read by it. A handler answers 200 before
-the first byte, as xapi does: whether a stream was the disk is told by its task alone.
+VHDs and qcow2 files that are exported whole are made by QEMU, and VHDs that are imported are read by it. A handler
+answers 200 before the first byte, as xapi does: whether a stream was the disk is told by its task alone.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _end(pool: XapiSimulator, task: str, **outcome: Any) -> None:
 
 def _export(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
     form = request.query.get("format", "raw")
-    if form not in ("raw", "vhd"):
+    if form not in ("raw", "vhd", "qcow2"):
         request.send(404, {})
         raise XapiFailure("INTERNAL_ERROR", f"Unknown format {form}")
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
@@ -131,6 +131,8 @@ def _export(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
         base = request.query.get("base")
         if form == "raw":
             stream = _pieces(path)
+        elif form == "qcow2":
+            stream = _pieces(_converted(path, "raw", Path(folder) / "qcow2", "qcow2"))
         elif base is not None:
             stream = delta(pool.disks.path(pool.records.by_uuid("VDI", base)), path)
         else:
