@@ -35,17 +35,26 @@ _WARM_SECONDS = 5.0
 _MOST_RENEWALS = 3
 _MOST_MEMBERS = 128
 _ENDED = ("SESSION_INVALID", "HOST_IS_SLAVE")
+_EMERGENCY = (
+    "HOST_STILL_BOOTING HOST_IN_EMERGENCY_MODE HOST_HAS_NO_MANAGEMENT_IP HOST_ITS_OWN_SLAVE HOST_UNKNOWN_TO_MASTER"
+    " HOST_MASTER_CANNOT_TALK_BACK"
+)
+_WAITED_FOR = (*_ENDED, *_EMERGENCY.split())
+"""What a host answers that is not, or not yet, or no longer the master: another one may be, or it may be soon."""
+
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a host may be silent, one wait for events lasts, and a lost master is looked for, and how often.
+    """How long a host may be silent, also in connecting, one wait for events lasts, a lost master is looked for.
 
-    The last is for masters that answered before: a pool takes its time to name another one, and so does a restart.
+    A master that answered before is looked for again and again: a pool takes its time to name another one, and so does
+    a restart.
     """
 
     call_seconds: float = 120
+    connect_seconds: float = 20
     event_seconds: float = 30
     search_seconds: float = 300
     search_pause_seconds: float = 3
@@ -80,7 +89,9 @@ class Session:
         self.ssl_context: ssl.SSLContext = trust_context(settings)
         self._clock = clock
         self._sleep = sleep
-        self._lines = Lines(self.ssl_context, settings.port, self.timing.call_seconds, clock)
+        self._lines = Lines(
+            self.ssl_context, settings.port, self.timing.call_seconds, self.timing.connect_seconds, clock
+        )
         self._lock = threading.RLock()
         self._members = list(dict.fromkeys((settings.host, *settings.members)))
         self._current: _Login | None = None
@@ -151,7 +162,7 @@ class Session:
                 return self._lines.ask(login.master, method, (login.session.reveal(), *args), _IDLE_SECONDS)
             except Refused as refused:
                 error = failure_error(refused.details, what)
-                again = refused.details[0] in _ENDED
+                again = refused.details[0] in _WAITED_FOR
             except Unreachable as failure:
                 error, again = failure.error, isinstance(failure.error, SourceUnavailable)
             except Unanswered as failure:
@@ -230,8 +241,10 @@ class Session:
                 name, *parameters = refused.details
                 if name == "HOST_IS_SLAVE" and parameters and _ADDRESS.fullmatch(parameters[0]):
                     waiting.insert(0, parameters[0])
-                else:
-                    failures.append(failure_error(refused.details, f"{host} did not let {self.settings.user} in"))
+                    continue
+                failures.append(failure_error(refused.details, f"{host} did not let {self.settings.user} in"))
+                if isinstance(failures[-1], SourceDenied):
+                    return None  # more tries with the same password would only lock the user out
             except (Unreachable, Unanswered) as failure:
                 failures.append(failure.error)
         if not failures:

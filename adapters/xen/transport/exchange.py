@@ -110,6 +110,9 @@ class Exchange:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._lost(error) from None
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, host: str, port: int) -> ssl.SSLSocket:
         plain = socket.create_connection((host, port), self._timeout)

@@ -137,6 +137,28 @@ def test_only_reads_are_taken_for_reads() -> None:
         assert not is_read(f"Async.{name}")
 
 
+@pytest.mark.parametrize("action", [ExpireSessions(), LoseReply(), LoseReply(before=True), CutReply()])
+def test_whatever_is_lost_wherever_an_effect_comes_once(
+    pool: XapiSimulator, session_of: MakeSession, action: Action
+) -> None:
+    """Pitfalls 29 and 30: at whichever of a job's calls something goes wrong, no snapshot is ever made twice."""
+    vm, outcomes = pool.vm("web"), set()
+    for call in range(12):
+        session, name = session_of(pool), f"ours {call}"
+        pool.faults.on("*", action, after=call)
+        try:
+            session.task("VM.snapshot", vm, name, [])
+        except SourceUnavailable as error:
+            outcomes.add(error.code)
+        else:
+            assert pool.snapshots("web").count(name) == 1
+        session.close()
+        pool.finish_tasks()
+        pool.faults.clear()
+        assert pool.snapshots("web").count(name) <= 1
+    assert {"reply-lost"} <= outcomes <= {"reply-lost", "server-unreachable"}
+
+
 # --- expiry, masters ---
 
 
@@ -181,6 +203,19 @@ def test_a_member_sends_us_to_its_master(start_pool: StartPool, session_of: Make
     session = session_of(pool, host="127.0.0.3")
     assert session.call("VDI.get_virtual_size", pool.vdi("web")) == 4 << 20
     assert session.master == "127.0.0.1"
+
+
+def test_a_host_that_restarts_is_waited_for(pool: XapiSimulator, session_of: MakeSession) -> None:
+    """A read goes on once the toolstack of the master is there again; an effect is refused, which is no lost reply."""
+    session = session_of(pool)
+    session.call("pool.get_all")
+    pool.faults.on("VM.get_all", Fail("HOST_UNKNOWN_TO_MASTER"))
+    pool.faults.on("session.login_with_password", Fail("HOST_IN_EMERGENCY_MODE"), times=3)
+    pool.faults.on("VM.snapshot", Fail("HOST_STILL_BOOTING"))
+    assert session.call("VM.get_all")
+    with pytest.raises(SourceUnavailable) as caught:
+        session.call("VM.snapshot", pool.vm("web"), "ours", [])
+    assert caught.value.code == "host-still-booting"
 
 
 @pytest.mark.parametrize("old_master_dies", [False, True])
@@ -360,11 +395,12 @@ def test_answers_have_a_largest_size(
 
 
 def test_a_login_that_is_refused_is_not_tried_elsewhere(start_pool: StartPool, session_of: MakeSession) -> None:
-    """A wrong password is said to be one, after one try at each host that is told it at all."""
+    """A wrong password is said to be one after one try: more of them would lock the user out."""
     pool = start_pool(hosts=2)
-    session = session_of(pool, password=Secret(lambda: "wrong"))
+    session = session_of(pool, password=Secret(lambda: "wrong"), members=("127.0.0.2",))
     with pytest.raises(SourceDenied) as caught:
         session.call("VM.get_all")
+    assert pool.connections == [1, 0]
     assert caught.value.code == "session-authentication-failed"
     assert "Check the user" in caught.value.hint
 

@@ -1,14 +1,14 @@
 """The knobs of the simulator: what it does wrong, and when.
 
 Calls are named as published (`VM.snapshot`, which means `Async.VM.snapshot`, too), requests for files by their methods
-and places (`GET /export_raw_vdi`).
+and places (`GET /export_raw_vdi`); `*` is any of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 
 from tests.support.xapi.published import XapiFailure
@@ -70,6 +70,13 @@ class StallTask:
 
 
 @dataclass(frozen=True)
+class HoldTask:
+    """Let the call's task, that is its effect, wait until something happens."""
+
+    until: Event
+
+
+@dataclass(frozen=True)
 class ForgetTask:
     """Do what was asked, and lose the call's task, as a host does that restarts."""
 
@@ -99,6 +106,7 @@ Action = (
     | ExpireSessions
     | Meanwhile
     | StallTask
+    | HoldTask
     | ForgetTask
     | FailTask
 )
@@ -128,7 +136,7 @@ class Faults:
         """What is to go wrong with this call, of some kinds; each rule counts the calls it is asked about."""
         with self._lock:
             for rule in self._rules:
-                if rule.call != call or not isinstance(rule.action, kinds) or rule.times == 0:
+                if rule.call not in (call, "*") or not isinstance(rule.action, kinds) or rule.times == 0:
                     continue
                 if rule.after:
                     rule.after -= 1

@@ -167,6 +167,15 @@ def test_a_wrong_certificate_is_refused(lab: Lab, tmp_path: Path) -> None:
     assert (lab.proxy.entered, lab.proxy.accepted, lab.time.sleeps) == ([], 1, [])
 
 
+def test_a_wrong_certificate_behind_a_right_one_leaves_nothing_open(lab: Lab, tmp_path: Path) -> None:
+    """A second connection to a server that is another one now fails the disk, and the first connection is closed."""
+    other = Authority(tmp_path / "other").issue("server", [lab.proxy.subject]).read_text()
+    certificates = iter([lab.proxy.certificate])
+    lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"cert": next(certificates, other)}]
+    assert refused(lab).code == "nbd-tls-pin"
+    eventually(lambda: lab.proxy.open == 0, "the host has no connection any more")
+
+
 def test_a_wrong_subject_is_refused(lab: Lab) -> None:
     """A certificate that is not for the host that the pool names is not used, though it is the pinned one."""
     lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"subject": "xen2.example"}]
