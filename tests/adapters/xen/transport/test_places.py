@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from adapters.errors import SourceLimit, SourceUnavailable
 from adapters.xen.transport.places import HostPlaces
-
-ROOT = Path(__file__).resolve().parents[4]
-
-
-@contextmanager
-def other_process(folder: Path, cap: int, count: int) -> Iterator[subprocess.Popen[str]]:
-    """Another job that holds places of the host `a`."""
-    command = [sys.executable, "-m", "tests.support.hold_places", str(folder), "a", str(cap), str(count)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"{count}\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait(60)
-        process.stdout.close()
+from tests.support.hold_places import other_process
 
 
 def test_places_are_those_of_a_name(tmp_path: Path) -> None:
@@ -52,7 +33,7 @@ def test_places_are_those_of_a_name(tmp_path: Path) -> None:
 def test_two_processes_share_the_places(tmp_path: Path) -> None:
     """What another process has taken is taken for us, and free once it ended, even by kill -9."""
     places = HostPlaces(tmp_path, "a", 3)
-    with other_process(tmp_path, 3, 2) as process:
+    with other_process(tmp_path, "a", 3, 2) as process:
         mine = places.try_enter()
         assert mine is not None
         assert places.try_enter() is None
