@@ -33,8 +33,8 @@ def other_process(folder: Path, name: str, cap: int, count: int) -> Iterator[sub
 def main() -> None:
     """Take the places, say so, and wait."""
     folder, name, cap, count = sys.argv[1:]
-    held = [HostPlaces(Path(folder), name, int(cap)).enter(0) for _ in range(int(count))]
-    sys.stdout.write(f"{len(held)}\n")
+    held = [HostPlaces(Path(folder), name, int(cap)).try_enter() for _ in range(int(count))]
+    sys.stdout.write(f"{len(held) - held.count(None)}\n")
     sys.stdout.flush()
     signal.pause()
 
