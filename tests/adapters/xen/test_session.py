@@ -235,6 +235,19 @@ def test_a_master_that_changes_is_found_again(
     assert pool.snapshots("web") == ["ours"]
 
 
+def test_a_master_that_is_gone_before_we_come_is_found_by_its_members(
+    start_pool: StartPool, session_of: MakeSession
+) -> None:
+    """Pitfall 28: the host of the settings may be off when a job starts; its members are asked then."""
+    pool = start_pool(hosts=3)
+    pool.change_master(1)
+    pool.stop_host(0)
+    with pytest.raises(SourceUnavailable) as caught:
+        session_of(pool).call("VM.get_all")
+    assert caught.value.code == "server-unreachable"
+    assert session_of(pool, members=("127.0.0.3",)).master == "127.0.0.2"
+
+
 def test_a_pool_without_a_master_is_waited_for(start_pool: StartPool, session_of: MakeSession) -> None:
     """Pitfall 28: until the members have agreed on a master they are asked again; what fails meanwhile is not final."""
     pool = start_pool(hosts=2)
