@@ -21,6 +21,7 @@ from adapters.errors import (
     SourceUnavailable,
 )
 from adapters.port import Extent
+from adapters.xen.transport.nbdinfo import nbd_places
 from adapters.xen.transport.nbdread import NbdRead
 from tests.adapters.xen.transport.conftest import DISK, MIB, UUID, Lab
 from tests.support.certificates import Authority
@@ -254,6 +255,16 @@ def test_an_answer_that_makes_no_sense_is_refused(lab: Lab, change: dict[str, ob
     lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | change]
     error = refused(lab)
     assert (type(error), error.code) == (SourceInvalid, "nbd-info")
+
+
+def test_addresses_are_told_as_pools_tell_them(lab: Lab) -> None:
+    """A port is a string, an IPv6 address has its prefix behind it; several addresses of one host are one host's."""
+    told = ["10.0.0.7", "2001:db8::7/64", "xen1.example"]
+    lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"address": one, "port": "10809"} for one in told]
+    places = nbd_places(lab.pool.access(UUID, lab.runtime_dir), secure=True)
+    assert [place.address for place in places] == ["10.0.0.7:10809", "[2001:db8::7]:10809", "xen1.example:10809"]
+    assert len({place.host for place in places}) == 1
+    assert lab.pool.id not in repr(places)
 
 
 def test_more_disks_than_places_are_all_read(lab: Lab) -> None:
