@@ -89,12 +89,20 @@ class FailTask:
     parameters: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class CutStream:
+    """End a stream after so many bytes, with the connection, though the status said 200."""
+
+    after_bytes: int
+
+
 Action = (
     LoseReply
     | StaySilent
     | Fail
     | Garbage
     | CutReply
+    | CutStream
     | ExpireSessions
     | Meanwhile
     | StallTask
