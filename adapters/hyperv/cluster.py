@@ -141,10 +141,12 @@ class Hosts:
 
     def coordinator(self, path: str) -> str | None:
         """The address of the node that coordinates the cluster shared volume of a path; None where it is on none."""
-        for volume in self.volumes():
-            if _inside(path, volume.path):
-                return self._address(volume.owner)
-        return None
+        volume = self.volume_of(path)
+        return self._address(volume.owner) if volume is not None else None
+
+    def volume_of(self, path: str) -> Volume | None:
+        """The cluster shared volume that a path is on, as it is now; None where it is on none."""
+        return next((volume for volume in self.volumes() if _inside(path, volume.path)), None)
 
     def here(self) -> str:
         """The address of a host to make something at: of a cluster, whichever node answers for it."""

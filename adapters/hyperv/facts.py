@@ -29,7 +29,7 @@ Resource = Literal["up", "down", "paused", "joining", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host: `name` as its cluster calls it, and where it puts what nobody placed.
+    """One host: `name` as its cluster calls it, and where it puts machines that nobody placed.
 
     `change_tracking` is false before Windows Server 2016. `now` is the host's clock, to which the times of checkpoints
     belong.
@@ -39,7 +39,6 @@ class Host:
     product: str
     version: str
     change_tracking: bool
-    disk_folder: str
     machine_folder: str
     now: datetime
 

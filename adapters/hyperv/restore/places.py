@@ -17,10 +17,8 @@ def choose_folder(hosts: Hosts, address: str, request: MachineRestore, recipe: R
     """The path of a new folder: on the cluster shared volume that has the first disk, else where the host keeps its."""
     name = f"{fit_name(request.name) or 'machine'}-{request.label}"
     first = next((recipe.slots[key].path for key in request.disks if key in recipe.slots), "")
-    volume = next(
-        (volume.path for volume in hosts.volumes() if first.casefold().startswith(_prefix(volume.path))), None
-    )
-    base = volume or hosts.at(address).about().machine_folder
+    volume = hosts.volume_of(first)
+    base = volume.path if volume is not None else hosts.at(address).about().machine_folder
     return f"{base.rstrip(chr(92))}\\{name}"
 
 
@@ -56,7 +54,3 @@ class Places:
             name = f"{name}-{number}"
         self._taken.add(name.casefold())
         return f"{name}.vhdx"
-
-
-def _prefix(volume: str) -> str:
-    return volume.rstrip("\\").casefold() + "\\"

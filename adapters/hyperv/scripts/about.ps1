@@ -11,7 +11,6 @@ $points = Get-CimClass -Namespace $scope -ClassName Msvm_VirtualSystemReferenceP
     product = $system.Caption
     version = $system.Version
     change_tracking = ($null -ne $points)
-    disk_folder = $service.DefaultVirtualHardDiskPath
     machine_folder = $service.DefaultExternalDataRoot
     now = [DateTime]::UtcNow.ToString('o')
 }

@@ -26,7 +26,6 @@ def _about(world: HypervWorld, node: str, arguments: Arguments) -> Answer:
         "product": "Microsoft Windows Server 2022 Datacenter",
         "version": "10.0.20348",
         "change_tracking": world.change_tracking,
-        "disk_folder": "C:\\VMs\\Disks",
         "machine_folder": "C:\\VMs",
         "now": world.now().isoformat(),
     }
