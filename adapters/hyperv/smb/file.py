@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Any
 
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
 from adapters.hyperv.smb.faults import LinkLost
@@ -20,6 +19,7 @@ from adapters.hyperv.smb.link import require_same_process
 from adapters.hyperv.smb.links import Links
 from adapters.hyperv.smb.paths import SmbPath
 from adapters.hyperv.smb.patience import Patience
+from adapters.hyperv.smb.reads import ReadRequest
 
 _UNDER_WAY = 8
 """How many pieces one call has under way at most."""
@@ -33,7 +33,7 @@ class _Sent:
 
     lane: int
     handle: Handle
-    request: Any
+    request: ReadRequest
     offset: int
     buffer: memoryview
 

@@ -16,6 +16,7 @@ from adapters.errors import AdapterError, SourceConflict
 from adapters.hyperv.smb.faults import translating
 from adapters.hyperv.smb.link import Link
 from adapters.hyperv.smb.paths import SmbPath
+from adapters.hyperv.smb.reads import ReadRequest
 
 _LOOK = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES | FilePipePrinterAccessMask.SYNCHRONIZE
 _READ = FilePipePrinterAccessMask.FILE_READ_DATA | _LOOK
@@ -73,13 +74,12 @@ class Handle:
         self.written: object = self.open.last_write_time
         self.is_folder = bool(self.open.file_attributes & FileAttributes.FILE_ATTRIBUTE_DIRECTORY)
 
-    def send_read(self, offset: int, length: int) -> Any:
+    def send_read(self, offset: int, length: int) -> ReadRequest:
         """Ask for a range, at most the link's `piece_bytes`; `receive_read` waits for it."""
         with translating(self._what):
-            message, _ = self.open.read(offset, length, send=False)
-            return self.link.send(message, self.tree)
+            return self.link.connection.send_read(self.link.session, self.tree, self.open.file_id, offset, length)
 
-    def receive_read(self, request: Any, buffer: memoryview) -> None:
+    def receive_read(self, request: ReadRequest, buffer: memoryview) -> None:
         """Fill the buffer. Raises SourceConflict when the file is shorter than it was."""
         with translating(self._what):
             data = self.link.connection.receive_read(request)

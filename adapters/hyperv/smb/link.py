@@ -20,18 +20,18 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.smb.faults import LinkLost, translating
 from adapters.hyperv.smb.paths import SmbPath
+from adapters.hyperv.smb.reads import CREDIT_BYTES
 from adapters.hyperv.smb.wire import StrictConnection
 
 PIECE_BYTES = 1 << 20
 """The largest read or write: measured, larger ones are slower."""
 
-_CREDIT_BYTES = 1 << 16
 _PARTING_SECONDS = 5.0
 _PIECES_AT_ONCE = 4
 _KEPT_CREDITS = 16
 """For everything that is neither read nor written."""
 
-_WANTED_CREDITS = _PIECES_AT_ONCE * PIECE_BYTES // _CREDIT_BYTES + _KEPT_CREDITS
+_WANTED_CREDITS = _PIECES_AT_ONCE * PIECE_BYTES // CREDIT_BYTES + _KEPT_CREDITS
 
 
 def require_same_process(pid: int) -> None:
@@ -151,12 +151,12 @@ class Link:
             if lacking := self._lacking():
                 connection.echo(sid=self.session.session_id, timeout=connection.answer_seconds, credit_request=lacking)
         credits = _WANTED_CREDITS - self._lacking() - _KEPT_CREDITS
-        piece = min(PIECE_BYTES, connection.max_read_size, connection.max_write_size, max(1, credits) * _CREDIT_BYTES)
-        if piece < _CREDIT_BYTES:
+        piece = min(PIECE_BYTES, connection.max_read_size, connection.max_write_size, max(1, credits) * CREDIT_BYTES)
+        if piece < CREDIT_BYTES:
             raise SourceInvalid(
                 f"{self._server} cannot be used", code="smb-room", why=f"it takes requests of {piece} bytes at most"
             )
-        return piece, min(_PIECES_AT_ONCE, max(1, credits * _CREDIT_BYTES // piece))
+        return piece, min(_PIECES_AT_ONCE, max(1, credits * CREDIT_BYTES // piece))
 
     def _lacking(self) -> int:
         """How many credits there should be more of."""

@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives import cmac
 from cryptography.hazmat.primitives.ciphers import aead, algorithms
 from smbprotocol import Dialects
 from smbprotocol.connection import Ciphers, Connection, SigningAlgorithms
-from smbprotocol.exceptions import SMBConnectionClosed
+from smbprotocol.exceptions import SMBConnectionClosed, SMBException
 from smbprotocol.header import Commands, NtStatus, Smb2Flags
 from smbprotocol.transport import Tcp
 
 from adapters.hyperv.smb.faults import Tampered
+from adapters.hyperv.smb.reads import Head, ReadAnswer, ReadRequest, credits_for, pack_read
 
 # What the library has to say reaches us as exceptions; without a handler Python would print it.
 logging.getLogger("smbprotocol").addHandler(logging.NullHandler())
@@ -33,28 +34,13 @@ SIGNING = [SigningAlgorithms.AES_GMAC, SigningAlgorithms.AES_CMAC]
 """GMAC first: it costs a twentieth of CMAC."""
 CIPHERS = [Ciphers.AES_128_GCM, Ciphers.AES_256_GCM, Ciphers.AES_128_CCM, Ciphers.AES_256_CCM]
 
-_HEADER = struct.Struct("<4sHHLHHLLQLLQ")
 _SESSION_ID = struct.Struct("<Q")
-_READ_ANSWER = struct.Struct("<HBxLLL")
-_PLAIN_READ = (b"\xfeSMB", 0, Commands.SMB2_READ, 0, 0)
 _SMALL = 4096
 """Below, the library's way is as quick."""
 _GCM = (Ciphers.AES_128_GCM, Ciphers.AES_256_GCM)
 _SIGNED_ANSWER = Smb2Flags.SMB2_FLAGS_SERVER_TO_REDIR | Smb2Flags.SMB2_FLAGS_SIGNED
 _UNSIGNED_ENDS = frozenset({0xC0000203, 0xC000035C})
 """A session that the server no longer has is told of without a signature: there is no key left."""
-
-
-class ReadAnswer:
-    """The verified answer to a read; `data` is a view into it."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, message: bytes | bytearray) -> None:
-        size, offset, length, _, _ = _READ_ANSWER.unpack_from(message, 64)
-        if size != 17 or not 80 <= offset <= len(message) - length:
-            raise Tampered("an answer to a read is malformed")
-        self.data = memoryview(message)[offset : offset + length]
 
 
 class StrictConnection(Connection):  # type: ignore[misc]  # the library has no types
@@ -94,7 +80,29 @@ class StrictConnection(Connection):  # type: ignore[misc]  # the library has no 
         """Wait for an answer, never for ever, and follow no symbolic link: it could lead out of its folder."""
         return super().receive(request, wait, timeout or self.answer_seconds, resolve_symlinks=False)
 
-    def receive_read(self, request: Any) -> memoryview:
+    def send_read(self, session: Any, tree: Any, file_id: bytes, offset: int, length: int) -> ReadRequest:
+        """Ask for a range of a file, and for the credits back that it costs. Raises what the library does."""
+        charge = credits_for(length)
+        with self.sequence_lock:
+            number = self.sequence_window["low"]
+            if charge > self.sequence_window["high"] - number:
+                raise SMBException("the server gave no credits for a read")
+            self.sequence_window["low"] = number + charge
+        request = self.outstanding_requests[number] = ReadRequest(number, session.session_id)
+        flags = Smb2Flags.SMB2_FLAGS_SIGNED if session.signing_required else 0
+        place = (number, 0, tree.tree_connect_id, session.session_id)
+        asked = Head(b"\xfeSMB", 64, charge, 0, Commands.SMB2_READ, charge, flags, 0, *place)
+        message = pack_read(asked, file_id, offset, length)
+        if session.signing_required:
+            signature = self._generate_signature(message, session.signing_key, number, False, Commands.SMB2_READ)
+            message = message[:48] + signature + message[64:]
+        if session.encrypt_data or tree.encrypt_data:
+            message = self._encrypt(message, session).pack()
+        self._check_worker_running()
+        self._wire.send(message)
+        return request
+
+    def receive_read(self, request: ReadRequest) -> memoryview:
         """Wait for the answer to a read, and return its data. Raises what the library does."""
         request.response_event.wait(self.answer_seconds)
         answer = request.response
@@ -133,11 +141,14 @@ class StrictConnection(Connection):  # type: ignore[misc]  # the library has no 
             return False
         if message[:4] == b"\xfdSMB":
             return self._take_encrypted(message)
-        head = _HEADER.unpack_from(message)
-        session = self.session_table.get(head[-1])
-        if head[6] != _SIGNED_ANSWER or session is None or session.encrypt_data:
-            return False
-        if not self._is_read(head, head[-1]):
+        head = Head.of(message)
+        session = self.session_table.get(head.session)
+        if (
+            head.flags != _SIGNED_ANSWER
+            or session is None
+            or session.encrypt_data
+            or not self._awaits(head, head.session)
+        ):
             return False
         self._verify(message, session)
         return self._deliver(head, message)
@@ -150,23 +161,22 @@ class StrictConnection(Connection):  # type: ignore[misc]  # the library has no 
         signature, bound = bytes(message[4:20]), bytes(message[20:52])
         sealed = memoryview(message + signature)[52:]
         plain = aead.AESGCM(session.decryption_key).decrypt(bound[:12], sealed, bound)
-        head = _HEADER.unpack_from(plain)
-        return self._is_read(head, session_id) and self._deliver(head, plain)
+        head = Head.of(plain)
+        return self._awaits(head, session_id) and self._deliver(head, plain)
 
-    def _is_read(self, head: tuple[Any, ...], session_id: int) -> bool:
-        """Tell whether it is the one answer, a good one, to a read of ours in that session."""
-        request = self.outstanding_requests.get(head[8])
-        kind = (head[0], head[3], head[4], head[7], head[6] & Smb2Flags.SMB2_FLAGS_ASYNC_COMMAND)
-        return request is not None and request.session_id == session_id and kind == _PLAIN_READ
+    def _awaits(self, head: Head, session_id: int) -> bool:
+        """Tell whether it is a good answer to a read of ours in that session."""
+        request = self.outstanding_requests.get(head.number)
+        return head.is_read and isinstance(request, ReadRequest) and request.session_id == session_id
 
-    def _deliver(self, head: tuple[Any, ...], message: bytes | bytearray) -> bool:
+    def _deliver(self, head: Head, message: bytes | bytearray) -> bool:
         answer = ReadAnswer(message)
-        request = self.outstanding_requests[head[8]]
+        request = self.outstanding_requests[head.number]
         with request.response_event_lock:
             if request.response is not None:
                 return False  # the library is at it: a first answer said that the read takes its time
             with self.sequence_lock:
-                self.sequence_window["high"] += head[5]
+                self.sequence_window["high"] += head.credits
             request.response = answer
             request.response_event.set()
         return True
@@ -205,6 +215,12 @@ class _Wire(Tcp):  # type: ignore[misc]  # the library has no types
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, message: Any) -> None:
+        """Send one message, packed or, as the library encrypts it, still to be. Raises OSError."""
+        packed = message if isinstance(message, bytes) else message.pack()
+        with self._sock_lock:
+            self._sock.sendall(len(packed).to_bytes(4, "big") + packed)
 
     def recv(self, timeout: float) -> bytes:
         """Return the next message that was not taken, nothing at the end. Raises TimeoutError when none comes."""

@@ -12,8 +12,9 @@ import pytest
 
 from adapters.errors import AdapterError, SourceDenied
 from adapters.hyperv.smb.files import SmbFiles
-from adapters.hyperv.smb.link import Link
 from adapters.hyperv.smb.patience import Patience
+from adapters.hyperv.smb.reads import ReadRequest
+from adapters.hyperv.smb.wire import StrictConnection
 from adapters.secret import Secret
 from tests.support.eventually import eventually
 from tests.support.samba_server import HOST, PASSWORD, Samba, samba_server
@@ -165,10 +166,10 @@ def test_what_was_altered_on_the_way_is_refused(
 def test_an_encrypted_session_takes_nothing_in_plain(samba: Samba, monkeypatch: pytest.MonkeyPatch) -> None:
     """A well-formed answer in plain, to the very read that waits, is no answer where the session is encrypted."""
     sent: list[int] = []
-    send = Link.send
+    send = StrictConnection.send_read
 
-    def noted(link: Link, message: object, tree: object) -> object:
-        request = send(link, message, tree)
+    def noted(*arguments: object) -> ReadRequest:
+        request = send(*arguments)
         sent.append(request.message["message_id"].get_value())
         return request
 
@@ -182,7 +183,7 @@ def test_an_encrypted_session_takes_nothing_in_plain(samba: Samba, monkeypatch: 
     with smb_proxy(samba.port) as proxy:
         files = SmbFiles(samba.settings(smb_handles=1, smb_port=proxy.port, smb_encrypt=True), patience=Patience(0))
         file = files.open(PATH)
-        monkeypatch.setattr(Link, "send", noted)
+        monkeypatch.setattr(StrictConnection, "send_read", noted)
         proxy.alter = alter
         with pytest.raises(SourceDenied) as refused:
             file.pread_into(0, memoryview(bytearray(900_000)))
