@@ -92,6 +92,7 @@ def backed_up(lab: Lab) -> dict[str, object]:
     return record
 
 
+@pytest.mark.slow
 def test_full_three_incrementals_synthetic_and_restore(lab: Lab, world: HypervWorld, hosts: Served) -> None:
     """A live migration, an automatic checkpoint and a resize lie between them: every point comes back exactly."""
     machine = machine_of(world)
@@ -240,6 +241,7 @@ def test_a_run_that_fails_is_no_restore_point(lab: Lab, world: HypervWorld, host
     assert lab.restored(record["restore_point"], "--disk", record["disks"][0]["disk"]) == contents(world)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "committed"),
     [("create-checkpoint", 1), ("changes", 1), ("convert-to-reference-point", 1), ("destroy-reference-point", 2)],
