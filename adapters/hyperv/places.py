@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from adapters.errors import SourceCorrupt
+from adapters.errors import SourceCorrupt, SourceNotFound
 from adapters.hyperv.cluster import Hosts
 from adapters.hyperv.smb.paths import unc_of
 from adapters.virtualdisk.chain import VirtualDisk, open_disk
@@ -28,6 +28,9 @@ class Files(Protocol):
 
     def read_bytes(self, unc: str) -> bytes:
         """The whole of a small file."""
+
+    def exists(self, unc: str) -> bool:
+        """Whether there is a file, without opening it: somebody may have it to himself."""
 
     def close(self) -> None:
         """Give all connections back; closing twice is harmless."""
@@ -62,6 +65,16 @@ class MachinePlaces:
     def read_bytes(self, path: str) -> bytes:
         """The whole of a small file."""
         return self._files.read_bytes(self._unc(path))
+
+    def require(self, path: str) -> None:
+        """Raise SourceNotFound for a file that is not there, and what keeps us from asking."""
+        unc = self._unc(path)
+        if not self._files.exists(unc):
+            raise SourceNotFound(
+                f"{unc} is not there",
+                code="file-missing",
+                why="the host has it under another path than its share shows, or the share is another's",
+            )
 
     def parents(self, path: str) -> Mapping[str, str]:
         """Which file each file of a disk builds on, as the host says. Raises SourceCorrupt for a chain without end."""

@@ -124,11 +124,16 @@ class HypervSnapshot:
         self._released = False
 
     def confirm(self) -> None:
-        """Turn the checkpoint, which must be there still, into a reference point, and tell the base tokens."""
+        """Turn the checkpoint, which must be there still, into a reference point, and tell the base tokens.
+
+        A machine of whose disks the host tracks none needs no reference point, and may be unable to have one.
+        """
         if self._intent.checkpoint is not None:
             self._keeper.require(self._intent.checkpoint)
         for disk in self.disks.values():
             disk.shut()
+        if all(disk.fact.tracking == "compare" for disk in self.disks.values()):
+            return
         self._intent = self._intents.write(replace(self._intent, converting=True))
         point = self._keeper.convert(self._intent)
         self._intent = self._intents.write(replace(self._intent, reference_point=point.id))

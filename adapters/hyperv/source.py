@@ -23,7 +23,7 @@ from adapters.hyperv.control.winrm import WinrmRunner
 from adapters.hyperv.facts import Host
 from adapters.hyperv.freezing import Freezing, Tools
 from adapters.hyperv.intents import Intents
-from adapters.hyperv.inventory import Found, find_machine, list_machines
+from adapters.hyperv.inventory import Found, Listing, find_machine, list_machines
 from adapters.hyperv.jobs import JobWaiter
 from adapters.hyperv.places import Files
 from adapters.hyperv.reconcile import clean
@@ -103,6 +103,7 @@ class HypervSource:
         about = self._about
         self._require_its_way()
         listing = list_machines(self._tools.hosts, tracking=self._tools.tracking())
+        self._require_readable(listing)
         tracked = "incremental by resilient change tracking" if self._tools.tracking() else "changes by comparison"
         abilities = [f"{len(listing.machines)} machines", tracked]
         if listing.silent:
@@ -181,6 +182,14 @@ class HypervSource:
     def _shadows(self, found: Found) -> legacy.Shadows:
         machine_id = found.machine.id
         return legacy.Shadows(self._runners.of(self._tools.hosts.owner(machine_id)), machine_id)
+
+    def _require_readable(self, listing: Listing) -> None:
+        """Ask for a disk's file where a backup would read it. Raises what keeps it from being read."""
+        disks = ((found.machine.id, disk) for found in listing.machines for disk in found.disks)
+        for machine_id, disk in disks:
+            if disk.header is not None and disk.fact.exclusion is None:
+                self._tools.places(machine_id).require(disk.header.path)
+                return
 
     def _require_its_way(self) -> None:
         """Raise SourceInvalid for a host that has no recovery checkpoints, unless the settings say so."""

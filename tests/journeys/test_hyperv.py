@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from signal import SIGKILL
+from subprocess import Popen
+from threading import Event
 
 import pytest
 
@@ -89,6 +92,7 @@ def backed_up(lab: Lab) -> dict[str, object]:
     return record
 
 
+@pytest.mark.slow
 def test_full_three_incrementals_synthetic_and_restore(lab: Lab, world: HypervWorld, hosts: Served) -> None:
     """A live migration, an automatic checkpoint and a resize lie between them: every point comes back exactly."""
     machine = machine_of(world)
@@ -213,6 +217,67 @@ def test_a_release_that_fails_is_finished_by_the_next_run(lab: Lab, world: Hyper
     assert len(lab.of_type(ev.LeftoverCleaned)) == 1
     assert {disk["level"] for disk in again["disks"]} == {"incremental"}
     assert len(world.machines[machine].reference_points) == 1
+
+
+def test_a_run_that_fails_is_no_restore_point(lab: Lab, world: HypervWorld, hosts: Served) -> None:
+    """The host's reason is recorded, the snapshot is given back, and the next run goes on from the last point."""
+    machine = machine_of(world)
+    add(lab, hosts)
+    backed_up(lab)
+    world.write(machine, world.place(machine), MIB, b"changed")
+    world.jobs.failing["convert-to-reference-point"] = [(32768, ["Failed to write the attachment."])]
+    answer = lab.run("backup", "hv", "--json")
+    assert answer.code != 0
+    assert "Failed to write the attachment." in answer.err
+    assert len(lab.of_type(ev.RestorePointCommitted)) == 1
+    (failed,) = lab.of_type(ev.BackupFailed)
+    with lab.services() as services:
+        runs = [RunState.fold(services.log.stream(event.run_id)) for event in lab.of_type(ev.RunOpened)]
+    assert [(run.outcome, run.snapshot) for run in runs if run] == [("completed", "released"), ("failed", "released")]
+    assert failed.why
+    assert world.machines[machine].checkpoints == []
+    record = backed_up(lab)
+    assert {disk["level"] for disk in record["disks"]} == {"incremental"}
+    assert lab.restored(record["restore_point"], "--disk", record["disks"][0]["disk"]) == contents(world)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "committed"),
+    [("create-checkpoint", 1), ("changes", 1), ("convert-to-reference-point", 1), ("destroy-reference-point", 2)],
+)
+def test_a_worker_that_is_killed_leaves_nothing_for_long(
+    lab: Lab, world: HypervWorld, hosts: Served, script: str, committed: int
+) -> None:
+    """Killed with a request under way that the host still fulfils: the next run cleans up, is incremental and exact."""
+    machine = machine_of(world)
+    add(lab, hosts)
+    backed_up(lab)
+    world.write(machine, world.place(machine), MIB, b"before the kill" * 100)
+    running = Event()
+    processes: list[Popen[bytes]] = []
+
+    def kill() -> None:
+        assert running.wait(60)
+        processes[0].kill()
+        processes[0].wait(60)
+
+    world.faults.then(script, kill)
+    processes.append(lab.start("backup", "hv"))
+    running.set()
+    with processes[0] as process:
+        process.communicate(timeout=120)
+    assert process.returncode == -SIGKILL
+    assert len(lab.of_type(ev.RestorePointCommitted)) == committed
+    world.write(machine, world.place(machine), 2 * MIB, b"after the kill" * 100)
+    record = lab.backup_one(target="hv")
+    assert {disk["level"] for disk in record["disks"]} == {"incremental"}
+    assert lab.restored(record["restore_point"], "--disk", record["disks"][0]["disk"]) == contents(world)[0]
+    assert world.machines[machine].checkpoints == []
+    assert len(world.machines[machine].reference_points) == 1
+    lab.ok("verify")
+    for simulator in hosts.simulators:
+        simulator.forget_shells()  # those of a killed worker end by themselves, when they were idle for long enough
 
 
 def test_the_password_is_nowhere(

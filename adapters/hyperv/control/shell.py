@@ -161,7 +161,7 @@ class Shell:
         )
         *pieces, last = [stdin[at : at + _PIECE_BYTES] for at in range(0, len(stdin), _PIECE_BYTES)]
         for piece in pieces:
-            self._ask(lambda to, piece=piece: to.send_command_input(shell, command, piece))  # type: ignore[misc]
+            self._ask(lambda to, piece=piece: to.send_command_input(shell, command, piece))  # type: ignore[misc]  # mypy infers no lambda that has a default
         try:
             self._ask(lambda to: to.send_command_input(shell, command, last, end=True))
         except _Lost:

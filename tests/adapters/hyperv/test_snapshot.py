@@ -91,6 +91,20 @@ def test_a_disk_without_tracking_costs_the_machine_its_tracking(world: HypervWor
     assert len(points(world, key)) == 1
 
 
+def test_a_machine_that_is_not_tracked_gets_no_reference_point(world: HypervWorld, source_of: SourceOf) -> None:
+    """Its configuration version is too old: all is read and compared, and the checkpoint is removed in the end."""
+    key = world.add_machine("old", SIZE, version="5.0")
+    source = source_of(world)
+    point = back_up(source, key)
+    place = world.place(key)
+    world.write(key, place, MIB, b"later" * 100)
+    again = back_up(source, key, point)
+    assert again.tracking == {place: Untracked("compare")}
+    assert (point.bases, again.bases) == ({place: None}, {place: None})
+    assert again.contents[place] == world.content(key, place)
+    assert recovery(world, key) == points(world, key) == []
+
+
 def test_a_new_disk_is_read_in_full_alone(world: HypervWorld, source_of: SourceOf) -> None:
     """The disks of the last point stay incremental beside it."""
     key = world.add_machine("web", SIZE)

@@ -32,6 +32,10 @@ class WorldFiles:
         finally:
             file.close()
 
+    def exists(self, unc: str) -> bool:
+        """Whether there is a file."""
+        return self._world.storage.local(self._split(unc)[1]).is_file()
+
     def close(self) -> None:
         """Nothing is open."""
 
