@@ -10,6 +10,8 @@ import pytest
 
 from adapters.errors import SourceConflict
 from adapters.image import ImageSource
+from adapters.image.images import open_image
+from adapters.image.snapshot import ImageDisk
 from tests.support import vhd_files, vhdx_files
 from tests.support.image_folder import ImageFolder, content_of, machine, snapshot_of
 
@@ -143,4 +145,21 @@ def test_a_change_of_any_file_is_found(
             file.write(b"!")
         with pytest.raises(SourceConflict) as caught:
             snapshot.confirm()
+    assert caught.value.code == "image-changed"
+
+
+def test_another_parent_since_the_inspection_is_a_conflict(
+    images: ImageFolder, source: ImageSource, tmp_path: Path
+) -> None:
+    """A child that was replaced by one on another parent is not read, since nobody watches that parent."""
+    child = images.path / "web.avhdx"
+    for name in ("one.vhdx", "two.vhdx"):
+        vhdx_files.create(images.path / name, SIZE)
+    vhdx_files.create_child(child, images.path / "one.vhdx")
+    inspected = open_image(child, images.path)
+    (disk,) = machine(source, "web").disks
+    child.unlink()
+    vhdx_files.create_child(child, images.path / "two.vhdx")
+    with pytest.raises(SourceConflict) as caught:
+        ImageDisk(disk, inspected, images.path, tmp_path / "runtime", "web.avhdx", "test")
     assert caught.value.code == "image-changed"
