@@ -1,8 +1,9 @@
 """A machine's files by their paths at its host, through whichever host has them best.
 
 Imports `adapters.errors`, `adapters.virtualdisk` and this package. Where a file is read is asked anew for each opening:
-machines and volumes of a cluster move while they are read. What a differencing disk says about its parent is never
-followed: the host says which files make up a disk.
+machines and volumes of a cluster move while they are read. What a differencing disk says about its parent is not
+followed by us: the host says which files make up a disk. It has that from the file, though, so a parent is never looked
+for on another server: we would log on there.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from adapters.errors import SourceCorrupt, SourceNotFound
+from adapters.errors import SourceCorrupt, SourceDenied, SourceNotFound
 from adapters.hyperv.cluster import Hosts
-from adapters.hyperv.smb.paths import unc_of
+from adapters.hyperv.smb.paths import SmbPath, unc_of
 from adapters.virtualdisk.chain import VirtualDisk, open_disk
 from adapters.virtualdisk.file import RandomFile
 from adapters.virtualdisk.locator import ParentLocator
@@ -77,11 +78,15 @@ class MachinePlaces:
             )
 
     def parents(self, path: str) -> Mapping[str, str]:
-        """Which file each file of a disk builds on, as the host says. Raises SourceCorrupt for a chain without end."""
+        """Which file each file of a disk builds on, as the host says.
+
+        Raises SourceCorrupt for a chain without end, SourceDenied for one that leads to another server.
+        """
         found: dict[str, str] = {}
         while (parent := self._parent(path)) is not None:
             if len(found) >= _MOST_FILES or _key(parent) in found or _key(parent) == _key(path):
                 raise SourceCorrupt(f"The chain of {path} has no end", code="chain-endless")
+            _require_near(path, parent)
             found[_key(path)] = path = parent
         return found
 
@@ -104,3 +109,17 @@ class MachinePlaces:
 def _key(path: str) -> str:
     """A path as Windows compares it."""
     return path.replace("/", "\\").casefold()
+
+
+def _require_near(path: str, parent: str) -> None:
+    """Let a file build on another of its host, or of its share."""
+    if not parent.startswith(("\\\\", "//")):
+        return
+    own = SmbPath.parse(path).key[:2] if path.startswith("\\\\") else None
+    if SmbPath.parse(parent).key[:2] != own:
+        raise SourceDenied(
+            f"{path} builds on a file elsewhere",
+            code="parent-elsewhere",
+            why=f"{parent} is on another share than it, and whoever wrote the disk chose that name",
+            hint="Keep a disk and what it builds on in one share, or on one host.",
+        )

@@ -46,11 +46,6 @@ class SmbPath:
         """What two spellings of the path have in common."""
         return tuple(name.casefold() for name in (self.server, self.share, *self.parts))
 
-    def is_below(self, folder: SmbPath) -> bool:
-        """Tell whether this is something within the folder."""
-        above = folder.key
-        return len(self.key) > len(above) and self.key[: len(above)] == above
-
     def __str__(self) -> str:
         return "\\".join(("\\\\" + self.server, self.share, *self.parts))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.errors import AdapterError, SourceCorrupt, SourceNotFound, SourceUnavailable
+from adapters.errors import AdapterError, SourceCorrupt, SourceDenied, SourceNotFound, SourceUnavailable
 from adapters.hyperv.facts import DiskFile
 from adapters.hyperv.places import MachinePlaces
 from adapters.virtualdisk.file import LocalFile
@@ -83,6 +83,31 @@ def test_a_locator_leads_nowhere(tmp_path: Path, stated: dict[str, str]) -> None
     disk.close()
     assert bytes(buffer) == b"b" * 512
     assert folder.opened == ["\\\\hv1\\C$\\VMs\\child.avhdx", "\\\\hv1\\C$\\VMs\\base.vhdx"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parent"),
+    [
+        ("C:\\VMs\\a.vhdx", "\\\\attacker\\share\\a.vhdx"),
+        ("C:\\VMs\\a.vhdx", "\\\\hv1\\C$\\VMs\\b.vhdx"),
+        ("\\\\fs1\\vms\\a.vhdx", "\\\\attacker\\vms\\b.vhdx"),
+        ("\\\\fs1\\vms\\a.vhdx", "\\\\fs1\\other\\b.vhdx"),
+    ],
+)
+def test_no_chain_leads_to_another_server(tmp_path: Path, path: str, parent: str) -> None:
+    """A host that repeats a file's own words does not make us log on where whoever wrote the file wants us to."""
+    machine, folder = places(tmp_path, {path: parent, parent: None})
+    with pytest.raises(SourceDenied) as refused:
+        machine.open_disk(path)
+    assert refused.value.code == "parent-elsewhere"
+    assert folder.opened == []
+
+
+def test_a_chain_within_a_share_is_followed(tmp_path: Path) -> None:
+    """Machines whose disks are on a file server keep their checkpoints."""
+    names = ["\\\\fs1\\vms\\a.avhdx", "\\\\FS1\\VMS\\b.avhdx", "\\\\fs1\\vms\\web\\c.vhdx"]
+    machine, _ = places(tmp_path, {names[0]: names[1], names[1]: names[2], names[2]: None})
+    assert list(machine.parents(names[0]).values()) == names[1:]
 
 
 def test_a_chain_without_end_is_refused(tmp_path: Path) -> None:
