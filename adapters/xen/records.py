@@ -1,7 +1,7 @@
 """What XenAPI tells of machines, disks and storage, as facts. Pure; imports nothing of ours.
 
-Records come over XML-RPC, which carries their integers as strings: they become integers here and nowhere else. Objects
-are told apart by uuid; an OpaqueRef is good for as long as a session lasts, and is kept nowhere.
+The session has made numbers of the integers, which XML-RPC carries as strings (see `values`). Objects
+are known by uuid: an OpaqueRef is good for as long as the pool's database lasts, and is kept nowhere.
 """
 
 from __future__ import annotations
