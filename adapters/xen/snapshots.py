@@ -53,7 +53,7 @@ class SnapshotKeeper:
         self._sleep = sleep
 
     def create(self, machine: Vm, label: str, leave_out: Sequence[str]) -> Vm:
-        """Take a snapshot without the virtual disks `leave_out` (references). Asks once, whatever becomes of the reply."""
+        """Take a snapshot without the disks `leave_out` (references). Asks once, whatever becomes of the reply."""
         name = snapshot_name(label, machine.uuid)
         arguments = (machine.ref, name, list(leave_out)) if leave_out else (machine.ref, name)
         try:

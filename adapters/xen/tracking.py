@@ -1,7 +1,7 @@
 """Switching change tracking on, and asking what changed. Imports `adapters.errors`, `adapters.port` and this package.
 
-Every refusal that XenAPI documents costs the one disk a full, with a stable cause. What keeps the pool from answering at
-all raises, as it would for every other step.
+Every refusal that XenAPI documents costs the one disk a full, with a stable cause. What keeps the pool from answering
+at all raises, as it would for every other step.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def ensure_tracking(session: Session, disk: Disk) -> str | None:
 def changed_since_base(
     session: Session, text: str | None, vdi: str, frozen: Vdi, *, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[Tracked | Untracked, ChangedBlocks]:
-    """Say whether the changes of `frozen`, a snapshot's disk of the one with uuid `vdi`, are known since a base token."""
+    """Say whether the changes of `frozen`, a snapshot's disk of that with uuid `vdi`, are known since a base token."""
     if text is None:
         return Untracked("no-base"), ChangedBlocks()
     base = parse(text)

@@ -58,7 +58,7 @@ def test_bits_behind_the_end_are_padding() -> None:
 
 @pytest.mark.parametrize("blocks", [(), (0,), (2,)])
 def test_a_part_of_a_block_at_the_end_always_changed(blocks: tuple[int, ...]) -> None:
-    """The storage manager counts whole blocks, so what lies behind the last one is read every time, to the last byte."""
+    """The storage manager counts whole blocks, so what lies behind the last one is read every time."""
     size = 2 * BLOCK_BYTES + 512
     areas = list(decode(encoded(*blocks, size_bytes=size), size))
     assert areas[-1] == (2 * BLOCK_BYTES, 512)
