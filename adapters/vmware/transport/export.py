@@ -1,8 +1,8 @@
 """The `export` transport: a snapshot's disk as one stream of compressed grains, decoded while it arrives.
 
-Imports `adapters.errors`, `adapters.port`, `adapters.vmware.trust` and this package only. It reads whole disks only,
-and cannot resume. The disk is spooled (`spool.py`), so that reads may come in any order; reads of what arrived
-do not wait for the rest. Nothing is told as complete before the stream's last check.
+Imports `adapters.arriving`, `adapters.errors`, `adapters.port`, `adapters.spool`, `adapters.vmware.trust` and this
+package only. It reads whole disks only, and cannot resume. The disk is spooled, so that reads may come in any order.
+Nothing is told as complete before the stream's last check.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from threading import Condition, Thread
+from threading import Lock, Thread
 from typing import Any
 
+from adapters.arriving import ArrivingDisk
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
+from adapters.hostlimit import DISK_TURN_SECONDS
 from adapters.port import Extent
+from adapters.spool import Spool
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.lease import DiskUrl, Lease
-from adapters.vmware.transport.limits import DISK_TURN_SECONDS, connections_to
-from adapters.vmware.transport.spool import Spool
+from adapters.vmware.transport.limits import connections_to
 from adapters.vmware.transport.streamoptimized import decode
 from adapters.vmware.trust import CertificateChanged, tls_error
 
@@ -46,16 +48,11 @@ class ExportReader:
         self.size_bytes = access.size_bytes
         self._access = access
         self._timeout = timeout_seconds
-        self._news = Condition()  # guards the four below
-        self._extents: list[Extent] = []
-        self._arrived = 0
-        self._whole = False
-        self._failed: AdapterError | None = None
-        self._closed = False
+        self._lock = Lock()  # guards the connection
         self._connection: http.client.HTTPSConnection | None = None
-        self._spool = spool or Spool(access.runtime_dir, access.size_bytes)
+        self._disk = ArrivingDisk(access.size_bytes, spool or Spool(access.runtime_dir, access.size_bytes))
         with ExitStack() as started:
-            started.callback(self._spool.close)
+            started.callback(self._disk.close)
             self._lease = Lease(access.export_lease, self._percent, **(lease_options or {}))
             started.callback(self._lease.end, complete=False)
             self._url = self._lease.disk(access.host, access.export_key)
@@ -67,67 +64,39 @@ class ExportReader:
 
     def extents(self) -> Iterator[Extent]:
         """Yield the disk in order, gapless, as it arrives; absent grains are zeros. Ends only when all was checked."""
-        told = 0
-        while True:
-            with self._news:
-                while not (self._failed or self._whole or told < len(self._extents)):
-                    self._news.wait()
-                if self._failed:
-                    raise again(self._failed)
-                news = self._extents[told:]
-                if not news:
-                    return
-            told += len(news)
-            yield from news
+        return self._disk.extents()
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`, once that has arrived. Raises SourceInvalid past the end, SourceCorrupt."""
-        if offset < 0 or offset + len(buffer) > self.size_bytes:
-            raise SourceInvalid(
-                f"A read of {len(buffer)} bytes at {offset} is outside the disk",
-                code="read-past-end",
-                why=f"it has {self.size_bytes} bytes",
-            )
-        with self._news:
-            while not self._failed and self._arrived < offset + len(buffer):
-                self._news.wait()
-            if self._failed:
-                raise again(self._failed)
-            if self._closed:
-                raise SourceUnavailable("The reader was closed", code="reader-closed")
-        self._spool.read_into(offset, buffer)
+        self._disk.pread_into(offset, buffer)
 
     def close(self) -> None:
         """End the download and the lease, and give the space back; twice is harmless. No read may be under way."""
-        with self._news:
-            if self._closed:
-                return
-            self._closed = True
-            self._fail(SourceUnavailable("The reader was closed", code="reader-closed"))
+        if not self._disk.stop():
+            return
+        with self._lock:
             connection = self._connection
         if connection is not None and connection.sock is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
         self._thread.join()
-        self._spool.close()
+        self._disk.close()
 
     def _percent(self) -> int:
-        return self._arrived * 100 // max(self.size_bytes, 1)
+        return self._disk.arrived * 100 // max(self.size_bytes, 1)
 
     def _download(self) -> None:
         try:
             with contextlib.closing(self._connect()) as connection:
                 response = self._get(connection)
-                for extent in decode(response.read, self._spool.write, self.size_bytes):
+                for extent in decode(response.read, self._disk.write, self.size_bytes):
                     self._told(extent)
             self._lease.end(complete=True)
-            with self._news:
-                self._whole = True
-                self._news.notify_all()
+            self._disk.complete()
         except AdapterError as error:
-            self._fail(error)
+            self._disk.fail(error)
         except (OSError, http.client.HTTPException) as error:
-            self._fail(_lost(self._access.name, self._url.host, error))
+            self._disk.fail(_lost(self._access.name, self._url.host, error))
         finally:
             self._places.leave()
             self._lease.end(complete=False)
@@ -142,11 +111,13 @@ class ExportReader:
         connection.connect()
         if context is not self._access.ssl_context:
             _check_pin(connection, url)
-        with self._news:
+        with self._lock:
             self._connection = connection
-            if self._failed is not None:  # closed meanwhile
-                connection.close()
-                raise again(self._failed)
+        try:
+            self._disk.require_wanted()  # it may have been closed meanwhile
+        except AdapterError:
+            connection.close()
+            raise
         return connection
 
     def _get(self, connection: http.client.HTTPSConnection) -> http.client.HTTPResponse:
@@ -159,22 +130,9 @@ class ExportReader:
         return response
 
     def _told(self, extent: Extent) -> None:
-        with self._news:
-            if broken := self._failed or self._lease.broken:
-                raise again(broken)
-            self._extents.append(extent)
-            self._arrived = extent.end
-            self._news.notify_all()
-
-    def _fail(self, error: AdapterError) -> None:
-        with self._news:
-            self._failed = self._failed or error
-            self._news.notify_all()
-
-
-def again(error: AdapterError) -> AdapterError:
-    """Copy an error, so that each thread raises its own."""
-    return type(error)(error.what, code=error.code, why=error.why, hint=error.hint)
+        if self._lease.broken is not None:
+            raise self._lease.broken
+        self._disk.told(extent)
 
 
 def _check_pin(connection: http.client.HTTPSConnection, url: DiskUrl) -> None:

@@ -1,57 +1,38 @@
-"""How many connections this process keeps open to one host. Imports `adapters.errors` and the settings.
+"""How many connections this process keeps open to one host. Imports `adapters.hostlimit` and the settings.
 
-A server counts connections, not readers (vCenter's NFC service takes 52, an ESXi host fewer). Connections that wait for
-their next request count; one of them is closed when another reader needs its place, and its place is free once the
-server has closed it, too.
+vCenter's NFC service takes 52 connections, an ESXi host fewer. Connections that wait for their next request count; one
+of them is closed when another reader needs its place, and its place is free once the server has closed it, too.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPSConnection
 from ssl import SSLContext, SSLSocket
-from threading import Condition, Lock
+from threading import Lock
 
-from adapters.errors import SourceLimit
+from adapters.hostlimit import DEFAULT_CAP, TURN_SECONDS, HostPlaces
 from adapters.vmware.settings import VmwareSettings
-
-DEFAULT_CAP = 8
-TURN_SECONDS = 600.0
-"""How long a request waits for a place."""
-
-DISK_TURN_SECONDS = 3600.0
-"""How long a disk waits that will hold its place until it is read: others may be in the middle of theirs."""
 
 _PARTING_SECONDS = 1.0
 
 
-class HostConnections:
+class HostConnections(HostPlaces):
     """The places of one host. `take` one before a connection is opened, `leave` once it is closed, or `park` it.
 
-    A reader that parks connections says `join` before and `part` in the end.
+    A reader that parks connections says `join` before and `part` in the end. Parked connections have their places.
     """
 
     def __init__(self, host: str, cap: int = DEFAULT_CAP) -> None:
-        self._host = host
-        self._cap = cap
-        self._free = Condition()
-        self._open = 0
+        super().__init__(host, cap)
         self._parked: list[tuple[SSLContext, HTTPSConnection]] = []
         self._readers: Counter[SSLContext] = Counter()
 
-    @property
-    def open(self) -> int:
-        """How many places are taken now, those of parked connections included."""
-        return self._open
-
-    def limit(self, cap: int) -> None:
-        """Set how many places there are; connections above it are not cut, but not replaced either."""
-        with self._free:
-            self._cap = cap
-            self._free.notify_all()
+    def enter(self, seconds: float = TURN_SECONDS) -> None:
+        """Take an empty place; a parked connection is closed for it where none is free."""
+        self.take(None, seconds)
 
     def take(self, trust: SSLContext | None, seconds: float = TURN_SECONDS) -> HTTPSConnection | None:
         """Take a place: with a connection that was parked under the same trust, or empty (None), to open one.
@@ -70,34 +51,13 @@ class HostConnections:
                 if self._open < self._cap:
                     self._open += 1
                     return None
-                if not self._free.wait(max(deadline - time.monotonic(), 0)):
-                    raise SourceLimit(
-                        f"All {self._cap} connections to {self._host} are in use",
-                        code="host-connections",
-                        why=f"none became free within {seconds:.0f} seconds",
-                        hint="Run fewer backups at once, or allow more connections if the server can take them.",
-                    )
+                self._wait(deadline, seconds)
 
     def park(self, trust: SSLContext, connection: HTTPSConnection) -> None:
         """Give a place back with its connection open, for the next request under the same trust."""
         with self._free:
             self._parked.append((trust, connection))
             self._free.notify()
-
-    def leave(self) -> None:
-        """Give a place back whose connection is closed."""
-        with self._free:
-            self._open -= 1
-            self._free.notify()
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place for the length of the block, for a connection that is closed within it."""
-        self.take(None, DISK_TURN_SECONDS)
-        try:
-            yield
-        finally:
-            self.leave()
 
     def join(self, trust: SSLContext) -> None:
         """Count a reader in."""

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from adapters.errors import AdapterError, SourceInvalid
+from adapters.hostlimit import DISK_TURN_SECONDS
 from adapters.nbd.child import ChildEnded, NbdChild, as_descriptor
 from adapters.nbd.client import NbdClient
 from adapters.vmware.transport.access import DiskAccess
 from adapters.vmware.transport.childreader import ChildReader
-from adapters.vmware.transport.limits import DISK_TURN_SECONDS, HostConnections, connections_to
+from adapters.vmware.transport.limits import HostConnections, connections_to
 from adapters.vmware.transport.nbdkit import NO_NBDKIT, absent, environment, refusal, reported_transport, text
 
 RUN_PREFIX = "nbdkit-"

@@ -153,10 +153,11 @@ class NbdRead:
         with self._opening:
             if (line := self._idlest()) is not None:
                 return line
-            self._add(self._connect())
+            cap = self._access.connections_per_host
+            self._add(self._connect(cap))
             for _ in range(1, self._wanted):
                 try:
-                    self._add(self._connect())
+                    self._add(self._connect(cap // 2))  # the other half is for disks that have none
                 except _OF_ONE_HOST:
                     break  # one is enough
             if (line := self._idlest()) is None:
@@ -187,18 +188,21 @@ class NbdRead:
             self._lines.remove(line)
         line.close()
 
-    def _connect(self) -> _Line:
-        """Connect to one of the addresses that the pool tells now. Raises what the last of them met."""
+    def _connect(self, cap: int) -> _Line:
+        """Connect to one of the addresses that the pool tells now, at a host with fewer than `cap` connections.
+
+        Raises what the last address met.
+        """
         places = nbd_places(self._access, secure=self._secure)
         first = zlib.crc32(self._access.uuid.encode()) % len(places)  # disks spread over hosts
         *others, last = places[first:] + places[:first]
         for place in others:
             with suppress(*_OF_ONE_HOST):
-                return self._connect_to(place)
-        return self._connect_to(last)
+                return self._connect_to(place, cap)
+        return self._connect_to(last, cap)
 
-    def _connect_to(self, place: NbdPlace) -> _Line:
-        access, cap = self._access, self._access.connections_per_host
+    def _connect_to(self, place: NbdPlace, cap: int) -> _Line:
+        access = self._access
         turn = HostPlaces(access.runtime_dir, f"xen-nbd {place.host}", cap).try_enter()
         if turn is None:
             raise none_free(place.address, cap, self._patience.turn_seconds)

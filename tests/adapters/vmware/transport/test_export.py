@@ -20,8 +20,8 @@ from adapters.errors import (
     SourceUnavailable,
 )
 from adapters.port import Extent
+from adapters.spool import Spool
 from adapters.vmware.transport.export import ExportReader
-from adapters.vmware.transport.spool import Spool
 from adapters.vmware.trust import thumbprint_sha1
 from tests.support.folder_server import FolderServer
 from tests.support.nfc_lease_simulator import NfcLease

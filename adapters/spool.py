@@ -38,7 +38,7 @@ class Spool:
             self._descriptor = os.dup(file.fileno())
         os.ftruncate(self._descriptor, size_bytes)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Keep bytes. Raises SourceLimit (`spool-full`) before the file system is full."""
         self._unlooked += len(data)
         if self._unlooked >= _LOOK_EVERY:
