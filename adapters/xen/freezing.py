@@ -21,6 +21,7 @@ from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine, read_vdi
 from adapters.xen.reading import SharedReader
+from adapters.xen.reaching import access_to
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session
@@ -147,7 +148,7 @@ class Freezing:
             state, changed = Untracked(untracked), ChangedBlocks()
         else:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
-        access = self._access(fact.label, frozen)
+        access = access_to(session, frozen.uuid, fact.label, frozen.size_bytes, self._tools.runtime_dir)
         choice = self._choice(access)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
         return XenDisk(fact, token(fact.identity, frozen), state, changed, choice, readers)

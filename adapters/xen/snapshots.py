@@ -24,6 +24,8 @@ _PASSING = frozenset({"vdi-in-use", "other-operation-in-progress", "vdi-not-avai
 _UNKNOWN = frozenset({"reply-lost", "task-lost"})
 """Codes after which destroying is asked for again: somebody was in the way, or nobody knows."""
 
+_LEAST_LOOKS = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -103,14 +105,21 @@ class SnapshotKeeper:
                 stack.callback(self._destroy_vm, snapshot)
 
     def _lost(self, machine: Vm, name: str) -> Vm | None:
-        """Find the snapshot whose making got no answer, when the pool is no longer at it."""
-        for _ in range(self._patience.looks):
+        """Find the snapshot whose making got no answer, as long as the pool may be at it."""
+        for look in range(self._patience.looks):
             if (found := self.find(machine, name)) is not None:
                 return found
-            if "snapshot" not in read_vm(self._session, machine.ref).operations:
+            if look >= _LEAST_LOOKS and not self._under_way(machine):
                 break
             self._sleep(self._patience.pause_seconds)
         return self.find(machine, name)
+
+    def _under_way(self, machine: Vm) -> bool:
+        """Whether the pool is at a snapshot, of this machine or perhaps of another one."""
+        tasks = self._session.call("task.get_all_records").values()
+        return "snapshot" in read_vm(self._session, machine.ref).operations or any(
+            task["status"] == "pending" and task["name_label"] == "Async.VM.snapshot" for task in tasks
+        )
 
     def find(self, machine: Vm, name: str) -> Vm | None:
         """The machine's snapshot of this name, once it is complete."""
