@@ -59,6 +59,7 @@ class OneTry(Transport):
             if self._clock() > deadline:
                 raise TimeoutError("the reply takes too long")
             parser.feed(piece)
+        response.read()  # nothing is left, but only this frees the connection for the next call
         parser.close()
         return unmarshaller.close()
 
