@@ -137,7 +137,7 @@ class Freezing:
             fallback_cause=None if self._request.consistency == "crash" else "guest-not-asked",
             older=lambda kept: older_bases(session, live, key, kept),
         )
-        files = configuration_files(session, self._machine)
+        files = configuration_files(session, self._machine, no_export)
         return XenSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
 
     def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> XenDisk:
@@ -149,6 +149,10 @@ class Freezing:
         else:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
         access = access_to(session, frozen.uuid, fact.label, frozen.size_bytes, self._tools.runtime_dir)
-        choice = self._choice(access)
+        choice = TransportChoice('nbd', None, ())
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
         return XenDisk(fact, token(fact.identity, frozen), state, changed, choice, readers)
+
+
+def no_export(uuid, most):
+    raise SourceInvalid("no", code="x")

@@ -35,6 +35,11 @@ from adapters.xen.snapshot import XenSnapshot
 from adapters.xen.snapshots import Patience, SnapshotKeeper
 
 
+def open_by_choice(choice, access):
+    from adapters.xen.transport.nbdread import NbdRead
+    return NbdRead(access)
+
+
 class XenSource:
     """The machines of the pool behind `settings`. `runtime_dir` takes what this host's jobs share about connections."""
 

@@ -195,3 +195,7 @@ class MachineMaker:
         if remaining:
             what = f"Remove what remains of {self._request.name} by hand, marked {self._request.label}"
             tell_remains(error, f"{what}: {'; '.join(remaining)}")
+
+
+def upload(*a):
+    raise NotImplementedError
