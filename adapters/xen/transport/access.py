@@ -23,6 +23,9 @@ class Pool(Protocol):
     def session_id(self) -> Secret:
         """The session in force, which a new log-in changes."""
 
+    def shown(self, text: str) -> str:
+        """Return what a host said without the ids of sessions."""
+
 
 @dataclass(frozen=True, slots=True)
 class VdiAccess:

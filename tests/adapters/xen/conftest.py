@@ -1,4 +1,4 @@
-"""Simulated pools for the adapter's tests, and sources on them that read the disks' files at once."""
+"""A simulated pool for the adapter's tests, and sessions and sources at it that end with the test."""
 
 from __future__ import annotations
 
@@ -11,31 +11,50 @@ import pytest
 
 from adapters.image.rawreader import RawReader
 from adapters.port import BlockReader, TransportChoice
+from adapters.xen.session import Session, Timing
 from adapters.xen.source import XenSource
 from adapters.xen.transport.access import VdiAccess
-from tests.support.xapi.building import MachineSpec
+from tests.support.xapi import XapiSimulator
 from tests.support.xapi.harness import QUICK
-from tests.support.xapi.simulator import DEFAULT_MACHINES, XapiSimulator
 
-StartPool = Callable[..., XapiSimulator]
+MakeSession = Callable[..., Session]
 MakeSource = Callable[..., XenSource]
+StartPool = Callable[..., XapiSimulator]
+
+PATIENT = Timing(call_seconds=60, event_seconds=1, search_seconds=60, search_pause_seconds=0.05)
 
 
 @pytest.fixture
 def start_pool(tmp_path: Path) -> Iterator[StartPool]:
-    """Start a pool with the given machines."""
+    """Start pools with the simulator's arguments."""
     with ExitStack() as stack:
+        started: list[XapiSimulator] = []
 
-        def start(*machines: MachineSpec, **others: object) -> XapiSimulator:
-            return stack.enter_context(XapiSimulator(tmp_path / "pool", machines, **others))  # type: ignore[arg-type]
+        def start(*arguments: object, **others: object) -> XapiSimulator:
+            directory = tmp_path / f"pool{len(started)}"
+            started.append(stack.enter_context(XapiSimulator(directory, *arguments, **others)))
+            return started[-1]
 
         yield start
 
 
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
-    """A pool with its usual machines."""
-    return start_pool(*DEFAULT_MACHINES)
+    """A pool of one host with the simulator's machines."""
+    return start_pool()
+
+
+@pytest.fixture
+def session_of() -> Iterator[MakeSession]:
+    """Make sessions at a pool, with settings of their own; they are closed at the end of the test."""
+    with ExitStack() as stack:
+
+        def make(pool: XapiSimulator, timing: Timing = PATIENT, **settings: object) -> Session:
+            session = Session(pool.settings(**settings), timing)
+            stack.callback(session.close)
+            return session
+
+        yield make
 
 
 @pytest.fixture
@@ -44,13 +63,20 @@ def source_of(tmp_path: Path) -> Iterator[MakeSource]:
     with ExitStack() as stack:
 
         def make(
-            pool: XapiSimulator, *, sleep: Callable[[float], None] = lambda _: None, **others: object
+            pool: XapiSimulator, *, sleep: Callable[[float], None] = lambda _: None, **settings: object
         ) -> XenSource:
             def read(choice: TransportChoice, access: VdiAccess) -> BlockReader:
                 return _file_reader(pool, choice, access)
 
-            told = pool.settings(**others)
-            source = XenSource("pool", told, tmp_path / "run", patience=QUICK, sleep=sleep, open_reader=read)
+            source = XenSource(
+                "pool",
+                pool.settings(**settings),
+                tmp_path / "run",
+                timing=PATIENT,
+                patience=QUICK,
+                sleep=sleep,
+                open_reader=read,
+            )
             stack.callback(source.close)
             return source
 
@@ -59,7 +85,7 @@ def source_of(tmp_path: Path) -> Iterator[MakeSource]:
 
 @pytest.fixture
 def source(pool: XapiSimulator, source_of: MakeSource) -> XenSource:
-    """A source on the usual pool."""
+    """A source on the pool."""
     return source_of(pool)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.source_port import OnlineSuite
+from tests.support.xapi import XapiSimulator
+from tests.support.xapi.data import nbd_hosts
 from tests.support.xapi.harness import XenHarness
-from tests.support.xapi.pool import pool_with_nbd
 
 
 class TestSimulator(OnlineSuite):
@@ -18,5 +18,5 @@ class TestSimulator(OnlineSuite):
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Iterator[XenHarness]:
-        with tempfile.TemporaryDirectory(prefix="hf-") as folder, pool_with_nbd(Path(folder)) as (pool, _):
+        with XapiSimulator(tmp_path / "pool") as pool, nbd_hosts(pool, tmp_path):
             yield XenHarness(pool, tmp_path / "run")

@@ -19,7 +19,7 @@ class Killed(BaseException):
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
     """A machine with one disk."""
-    return start_pool(MachineSpec("vm"))
+    return start_pool([MachineSpec("vm")])
 
 
 def dying(source: XenSource, monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool, number: int = 1) -> None:

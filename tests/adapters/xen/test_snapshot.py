@@ -20,7 +20,7 @@ MIB = 1 << 20
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
     """A machine with one disk."""
-    return start_pool(MachineSpec("vm"))
+    return start_pool([MachineSpec("vm")])
 
 
 def name_of(pool: XapiSimulator) -> str:
@@ -56,7 +56,7 @@ def test_a_lost_request_is_an_error(pool: XapiSimulator, source: XenSource) -> N
 
 def test_a_master_that_goes_while_it_makes_one(start_pool: StartPool, source_of: MakeSource) -> None:
     """The new master knows no task, and has the snapshot: it is found and used."""
-    pool = start_pool(MachineSpec("vm"), hosts=2)
+    pool = start_pool([MachineSpec("vm")], hosts=2)
     source = source_of(pool)
     bases_of(source, "vm")
     pool.faults.on("task.get_record", Meanwhile(lambda: pool.change_master(1)))
@@ -94,7 +94,7 @@ def test_what_fails_after_the_snapshot_removes_it(pool: XapiSimulator, source: X
 def test_disks_that_no_snapshot_holds_are_left_out(start_pool: StartPool, source_of: MakeSource) -> None:
     """Shared and reset disks do not keep the others from being backed up; asking for one is refused."""
     disks = (DiskSpec(), DiskSpec(sharable=True), DiskSpec(on_boot="reset"), DiskSpec(sm_config={"type": "raw"}))
-    pool = start_pool(MachineSpec("vm", disks=disks))
+    pool = start_pool([MachineSpec("vm", disks=disks)])
     source = source_of(pool)
     with frozen(source, "vm") as snapshot:
         assert snapshot.disks.keys() == {"0"}
@@ -108,7 +108,7 @@ def test_disks_that_no_snapshot_holds_are_left_out(start_pool: StartPool, source
 
 def test_a_pool_that_cannot_leave_disks_out(start_pool: StartPool, source_of: MakeSource) -> None:
     """Before XenServer 8 a snapshot has all disks: that is said, and what to do."""
-    pool = start_pool(MachineSpec("vm", disks=(DiskSpec(), DiskSpec(sharable=True))))
+    pool = start_pool([MachineSpec("vm", disks=(DiskSpec(), DiskSpec(sharable=True)))])
     pool.faults.on("VM.snapshot", Fail("MESSAGE_PARAMETER_COUNT_MISMATCH", ("VM.snapshot", "2", "3")))
     with pytest.raises(SourceInvalid) as caught:
         bases_of(source_of(pool), "vm")
@@ -138,7 +138,7 @@ def test_a_disk_that_is_exchanged_while_it_is_frozen(pool: XapiSimulator, source
 
 def test_one_job_a_machine(start_pool: StartPool, source_of: MakeSource) -> None:
     """A second snapshot of a machine, and a clean-up, are refused while one is open; other machines are not."""
-    pool = start_pool(MachineSpec("vm"), MachineSpec("other"))
+    pool = start_pool([MachineSpec("vm"), MachineSpec("other")])
     source, second = source_of(pool), source_of(pool)
     with frozen(source, "vm"):
         for attempt in (lambda: bases_of(second, "vm"), lambda: second.reconcile(machine_named(second, "vm"), {})):
@@ -271,7 +271,7 @@ def test_destroying_data_twice_is_harmless(pool: XapiSimulator, source: XenSourc
 
 def test_a_failing_disk_does_not_keep_the_others(start_pool: StartPool, source_of: MakeSource) -> None:
     """All disks are tried; the first failure is told."""
-    pool = start_pool(MachineSpec("vm", disks=(DiskSpec(), DiskSpec())))
+    pool = start_pool([MachineSpec("vm", disks=(DiskSpec(), DiskSpec()))])
     source = source_of(pool)
     machine = machine_named(source, "vm")
     snapshot = source.snapshot(machine, request(machine))

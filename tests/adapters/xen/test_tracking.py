@@ -22,7 +22,7 @@ KIB = 1 << 10
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
     """One machine with one disk."""
-    return start_pool(MachineSpec("vm"))
+    return start_pool([MachineSpec("vm")])
 
 
 def cause(source: XenSource, bases: dict[str, str], key: str = "0") -> str | None:
@@ -90,7 +90,7 @@ def test_a_lost_reply_to_switching_on(pool: XapiSimulator, source: XenSource) ->
 def test_storage_that_cannot_track(start_pool: StartPool, source_of: MakeSource) -> None:
     """It is not asked to; the disk on other storage of the same machine is incremental all the same."""
     specs = MachineSpec("vm", disks=(DiskSpec(sr="local"), DiskSpec(sr="gfs2")))
-    pool = start_pool(specs, srs=(SrSpec("local"), SrSpec("gfs2", type="gfs2", features=NO_TRACKING)))
+    pool = start_pool([specs], srs=(SrSpec("local"), SrSpec("gfs2", type="gfs2", features=NO_TRACKING)))
     source = source_of(pool)
     bases = bases_of(source, "vm")
     assert bases.keys() == {"0"}
@@ -221,7 +221,7 @@ def test_the_frozen_disk_itself_is_no_base(pool: XapiSimulator, source: XenSourc
 def test_a_disk_larger_than_two_tib(start_pool: StartPool, source_of: MakeSource) -> None:
     """Its bitmap and its last block are as good as any other's."""
     size = (3 << 40) + 64 * KIB
-    pool = start_pool(MachineSpec("vm", disks=(DiskSpec(size),)))
+    pool = start_pool([MachineSpec("vm", disks=(DiskSpec(size),))])
     source = source_of(pool)
     bases = bases_of(source, "vm")
     pool.write("vm", 0, size - 10, b"the end")

@@ -77,7 +77,16 @@ class FailTask:
     parameters: tuple[str, ...] = ()
 
 
-Action = LoseReply | StaySilent | Fail | Garbage | ExpireSessions | Meanwhile | StallTask | ForgetTask | FailTask
+@dataclass(frozen=True)
+class CutStream:
+    """End a stream after so many bytes, with the connection, though the status said 200."""
+
+    after_bytes: int
+
+
+Action = (
+    CutStream | LoseReply | StaySilent | Fail | Garbage | ExpireSessions | Meanwhile | StallTask | ForgetTask | FailTask
+)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """nbdkit's plugin of the NBD proxy, as text: it runs inside nbdkit, in the system's Python.
 
-It asks the proxy which file an export's name opens, by a unix socket that takes a name and answers with a path, or
-nothing; and serves the file, its holes as zeros where asked to.
+It asks the proxy which file an export's name opens, by a unix socket that takes a line with the name and answers with a
+line with a path, or an empty one; the socket stays open as long as the disk is. Holes are told as zeros where asked to.
 """
 
 PLUGIN = """
@@ -24,24 +24,27 @@ def thread_model():
 
 
 def open(readonly):
-    with socket.socket(socket.AF_UNIX) as asking:
+    asking = socket.socket(socket.AF_UNIX)
+    try:
         asking.connect(settings["asked"])
-        asking.sendall(nbdkit.export_name().encode())
-        asking.shutdown(socket.SHUT_WR)
-        path = b""
-        while piece := asking.recv(4096):
-            path += piece
-    if not path:
-        raise RuntimeError("no such session or disk")
-    return os.open(path, os.O_RDONLY)
+        with asking.makefile("rw") as lines:
+            print(nbdkit.export_name(), file=lines, flush=True)
+            path = lines.readline().strip()
+        if not path:
+            raise RuntimeError("no such session or disk")
+        return os.open(path, os.O_RDONLY), asking
+    except BaseException:
+        asking.close()
+        raise
 
 
 def close(handle):
-    os.close(handle)
+    os.close(handle[0])
+    handle[1].close()
 
 
 def get_size(handle):
-    return os.fstat(handle).st_size
+    return os.fstat(handle[0]).st_size
 
 
 def can_multi_conn(handle):
@@ -55,7 +58,7 @@ def can_extents(handle):
 def pread(handle, buffer, offset, flags):
     view = memoryview(buffer)
     while view:
-        count = os.preadv(handle, [view], offset)
+        count = os.preadv(handle[0], [view], offset)
         if not count:
             raise RuntimeError("the disk became shorter")
         view, offset = view[count:], offset + count
@@ -65,7 +68,7 @@ def extents(handle, count, offset, flags):
     found, end = [], offset + count
     while offset < end:
         try:
-            data = min(os.lseek(handle, offset, os.SEEK_DATA), end)
+            data = min(os.lseek(handle[0], offset, os.SEEK_DATA), end)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
@@ -74,7 +77,7 @@ def extents(handle, count, offset, flags):
             found.append((offset, data - offset, nbdkit.EXTENT_HOLE | nbdkit.EXTENT_ZERO))
         offset = data
         if offset < end:
-            hole = min(os.lseek(handle, offset, os.SEEK_HOLE), end)
+            hole = min(os.lseek(handle[0], offset, os.SEEK_HOLE), end)
             found.append((offset, hole - offset, 0))
             offset = hole
     return found

@@ -25,11 +25,13 @@ from tests.support.xapi.nbd_plugin import PLUGIN
 
 CONNECTION_LIMIT = 16
 Resolve = Callable[[str, str], Path | None]
+Attach = Callable[[str], Callable[[], None]]
 _PIECE = 1 << 18
 
 
 class NbdProxy:
-    """One host. `resolve` returns the file of a VDI's uuid for a live session's id.
+    """One host at `address`. `resolve` returns the file of a VDI's uuid for a live session's id; `attach` is told of
+    each disk that is opened, and returns what is called once it is not any more.
 
     `subject` is the name in its certificate; `most` is the peak of connections, `accepted` their number,
     `refused` how many found the host full. `entered` has each export name that a client entered. `holes=False` and
@@ -41,6 +43,8 @@ class NbdProxy:
         folder: Path,
         resolve: Resolve,
         *,
+        address: str = "127.0.0.1",
+        attach: Attach = lambda _: _nothing,
         subject: str = "xen1.example",
         limit: int = CONNECTION_LIMIT,
         plain: bool = False,
@@ -49,6 +53,7 @@ class NbdProxy:
     ) -> None:
         need("nbdkit")
         folder.mkdir(parents=True, exist_ok=True)
+        self.address = address
         self.subject = subject
         self.limit = limit
         self.most = self.accepted = self.refused = 0
@@ -56,6 +61,7 @@ class NbdProxy:
         self.cut_after: int | None = None
         self._folder = folder
         self._resolve = resolve
+        self._attach = attach
         self._options = ([] if structured else ["--no-sr"], "yes" if holes else "no", plain)
         self._plugin = str(folder / "plugin.py")
         Path(self._plugin).write_text(PLUGIN)
@@ -68,7 +74,7 @@ class NbdProxy:
         self._asked = socket.socket(socket.AF_UNIX)
         self._asked.bind(f"{self._sockets.name}/asked")
         self._asked.listen()
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server((address, 0))
         self.port: int = self._listening.getsockname()[1]
 
     def __enter__(self) -> Self:
@@ -97,7 +103,7 @@ class NbdProxy:
         """What the pool tells of a VDI here, as XML-RPC carries it."""
         return {
             "exportname": f"/{uuid}?session_id={session_id}",
-            "address": "127.0.0.1",
+            "address": self.address,
             "port": str(self.port),
             "cert": self.certificate,
             "subject": self.subject,
@@ -199,12 +205,23 @@ class NbdProxy:
                 asking, _ = self._asked.accept()
             except OSError:
                 return
-            with asking:
-                name = b""
-                while piece := asking.recv(4096):
-                    name += piece
-                self.entered.append(name.decode())
-                parts = urlsplit(name.decode())
-                session = parse_qs(parts.query).get("session_id", [""])[0]
-                path = self._resolve(parts.path.removeprefix("/"), session)
-                asking.sendall(str(path).encode() if path is not None else b"")
+            self._start(self._answer_name, asking)
+
+    def _answer_name(self, asking: socket.socket) -> None:
+        """Answer a name, and hold the disk until nbdkit closes it."""
+        with asking, asking.makefile("rw") as lines:
+            name = lines.readline().strip()
+            self.entered.append(name)
+            parts = urlsplit(name)
+            uuid = parts.path.removeprefix("/")
+            path = self._resolve(uuid, parse_qs(parts.query).get("session_id", [""])[0])
+            detach = self._attach(uuid) if path is not None else _nothing
+            try:
+                print(path or "", file=lines, flush=True)
+                lines.readline()
+            finally:
+                detach()
+
+
+def _nothing() -> None:
+    """Nothing is attached."""

@@ -57,8 +57,9 @@ class XapiSimulator:
         self.http: dict[str, HttpHandler] = {}
         self.certificates: list[Path] = []
         self.port = 0
-        self._closing = Event()
-        self._api = Api(self.world, self._closing)
+        self.closing = Event()
+        """Set when the pool ends: what keeps silent on purpose waits for it."""
+        self._api = Api(self.world, self.closing)
         self._authority = Authority(directory / "certificates", "Pool CA")
         self._contexts = [self._issue(number, address) for number, address in enumerate(self.addresses)]
         self._servers: list[HostServer] = []
@@ -79,7 +80,7 @@ class XapiSimulator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
+        self.closing.set()
         self.world.expire_sessions()
         with self.records.lock:
             self.records.changed.notify_all()
@@ -232,6 +233,10 @@ class XapiSimulator:
             self.expire_sessions()
             for task in self.records.find("task"):
                 self.records.destroy("task", task)
+        self.cut_connections()
+
+    def cut_connections(self) -> None:
+        """Break every connection, as hosts do with idle ones."""
         for server in self._servers:
             server.cut()
 
