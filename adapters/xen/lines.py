@@ -49,20 +49,12 @@ class Unanswered(Exception):
 class Lines:
     """Idle connections are kept for the next call to the same host, until `hang_up` or `close`."""
 
-    def __init__(
-        self,
-        context: ssl.SSLContext,
-        port: int,
-        seconds: float,
-        clock: Callable[[], float],
-        most_reply_bytes: int = MOST_REPLY_BYTES,
-    ) -> None:
+    def __init__(self, context: ssl.SSLContext, port: int, seconds: float, clock: Callable[[], float]) -> None:
         self.redaction = Redaction()
         self._context = context
         self._port = port
         self._seconds = seconds
         self._clock = clock
-        self._most_reply_bytes = most_reply_bytes
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Line]] = []
         self._closed = False
@@ -103,7 +95,7 @@ class Lines:
                 if line.host == host and self._clock() - since <= idle_seconds:
                     del self._idle[at]
                     return line
-        transport = OneTry(self._context, self._seconds, self._most_reply_bytes, self._clock)
+        transport = OneTry(self._context, self._seconds, MOST_REPLY_BYTES, self._clock)
         line = Line(host, self._port, transport)
         try:
             line.connect()

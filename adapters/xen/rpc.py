@@ -49,7 +49,7 @@ class OneTry(Transport):
         return connection
 
     def parse_response(self, response: Any) -> Any:
-        """Read a reply to its end. Raises ReplyTooLong, TimeoutError."""
+        """Read a reply to its end. Raises ReplyTooLong, TimeoutError and ConnectionResetError."""
         parser, unmarshaller = self.getparser()
         left, deadline = self._most_bytes, self._clock() + 10 * self._seconds
         while piece := response.read1(_PIECE):
@@ -59,6 +59,8 @@ class OneTry(Transport):
             if self._clock() > deadline:
                 raise TimeoutError("the reply takes too long")
             parser.feed(piece)
+        if response.length:
+            raise ConnectionResetError("the reply was cut")
         response.read()  # nothing is left, but only this frees the connection for the next call
         parser.close()
         return unmarshaller.close()

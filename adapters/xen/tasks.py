@@ -68,7 +68,7 @@ class TaskWaiter:
                 raise self._given_up(task, what, "task-timeout", "the pool did not end the task in time")
             if stopped():
                 raise self._given_up(task, what, "task-stopped", "we were asked to stop")
-            asked, wait = self._clock(), float(min(self._event_seconds, remaining))
+            asked, wait = self._clock(), float(min(self._event_seconds, remaining))  # XenAPI wants a fraction
             try:
                 batch = self._call("event.from", [f"task/{task}"], token, wait)
                 token, seen = batch["token"], [event["snapshot"] for event in batch["events"] if "snapshot" in event]

@@ -32,7 +32,7 @@ NUMBERS = {kind: frozenset(fields.split()) for kind, fields in _FIELDS.items()}
 def typed(method: str, value: Any) -> Any:
     """Return the reply to `method` with its numbers as ints and its dates as strings. Raises SourceInvalid."""
     value = _plain(value)
-    kind, _, verb = method.removeprefix("Async.").partition(".")
+    kind, _, verb = method.partition(".")
     numbers = NUMBERS.get(kind, frozenset())
     try:
         if verb == "get_record":

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.xapi import disks, machines, tasks
 from tests.support.xapi.faults import (
+    CutReply,
     ExpireSessions,
     Fail,
     FailTask,
@@ -32,11 +33,12 @@ class HungUp(Exception):
 
 
 class Spoiled(Exception):
-    """These bytes are to be answered."""
+    """Not `value`, but what `how` says, is to be answered."""
 
-    def __init__(self, garbage: Garbage) -> None:
+    def __init__(self, how: Garbage | CutReply, value: Any) -> None:
         super().__init__()
-        self.garbage = garbage
+        self.how = how
+        self.value = value
 
 
 class Api:
@@ -63,7 +65,7 @@ class Api:
         while action := faults.take(name, *_BEFORE):
             self._hinder(action)
         lost = faults.take(name, LoseReply)
-        spoiled = faults.take(name, Garbage)
+        spoiled = faults.take(name, Garbage, CutReply)
         if lost is not None and lost.before:
             raise HungUp
         value = self._called(host, name, parameters, asynchronous)
@@ -71,7 +73,7 @@ class Api:
         if lost is not None or self._closing.is_set():
             raise HungUp
         if spoiled is not None:
-            raise Spoiled(spoiled)
+            raise Spoiled(spoiled, value)
         return value
 
     def _hinder(self, action: Fail | ExpireSessions | Meanwhile | StaySilent) -> None:

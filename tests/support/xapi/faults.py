@@ -48,6 +48,11 @@ class Garbage:
 
 
 @dataclass(frozen=True)
+class CutReply:
+    """Do what was asked, answer the first half of what there is to say, and close the connection."""
+
+
+@dataclass(frozen=True)
 class ExpireSessions:
     """End all sessions before the call is looked at."""
 
@@ -85,7 +90,17 @@ class CutStream:
 
 
 Action = (
-    CutStream | LoseReply | StaySilent | Fail | Garbage | ExpireSessions | Meanwhile | StallTask | ForgetTask | FailTask
+    LoseReply
+    | StaySilent
+    | Fail
+    | Garbage
+    | CutReply
+    | CutStream
+    | ExpireSessions
+    | Meanwhile
+    | StallTask
+    | ForgetTask
+    | FailTask
 )
 
 

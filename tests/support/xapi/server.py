@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         except HungUp:
             self.close_connection = True
         except Spoiled as spoiled:
-            self._send_garbage(spoiled.garbage, wire.content_type)
+            self._send_spoiled(spoiled, wire.success(spoiled.value, call), wire.content_type)
         except OSError:
             self.close_connection = True
         except Exception as error:
@@ -162,13 +162,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.broken.append(error)
             raise
 
-    def _send_garbage(self, garbage: Garbage, kind: str) -> None:
-        self._send(garbage.status, kind, garbage.body)
+    def _send_spoiled(self, spoiled: Spoiled, answer: bytes, kind: str) -> None:
         self.close_connection = True
+        if isinstance(spoiled.how, Garbage):
+            self._send(spoiled.how.status, kind, spoiled.how.body)
+        else:
+            self._send(200, kind, answer, len(answer) // 2)
 
-    def _send(self, status: int, kind: str, body: bytes) -> None:
+    def _send(self, status: int, kind: str, body: bytes, sent_bytes: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:sent_bytes])

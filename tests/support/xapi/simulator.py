@@ -161,6 +161,10 @@ class XapiSimulator:
         found = self.records.find("VM", snapshot_of=self.vm(machine))
         return [self.records.get("VM", ref)["name_label"] for ref in found]
 
+    def finish_tasks(self) -> None:
+        """Wait until no task is at work."""
+        self._api.tasks.end()
+
     # --- what guests and administrators do ---
 
     def write(self, machine: str, place: int, offset: int, data: bytes) -> None:
