@@ -11,7 +11,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from xmlrpc.client import dumps, loads
 
@@ -19,6 +20,7 @@ from adapters.errors import AdapterError
 from adapters.port import ConfigurationFile
 from adapters.xen.failures import UNANSWERED
 from adapters.xen.inventory import Machine
+from adapters.xen.metadata import exported_metadata
 from adapters.xen.records import NULL
 from adapters.xen.session import Session
 
@@ -55,17 +57,14 @@ _VTPM = ("is_protected", "content")
 
 _PROLOGUE = re.compile(r"^\s*<\?xml[^>]*\?>")
 
-Export = Callable[[str, int], bytes]
-"""Fetches the pool's export of a VM's metadata, by its uuid; at most so many bytes."""
 
-
-def configuration_files(session: Session, machine: Machine, export: Export) -> tuple[ConfigurationFile, ...]:
+def configuration_files(session: Session, machine: Machine, runtime_dir: Path) -> tuple[ConfigurationFile, ...]:
     """Collect the files. An export that cannot be had is named in `config.json` with the reason."""
     withheld: set[str] = set()
     document: dict[str, Any] = {"format": FORMAT, "machine": machine.key, "name": machine.name}
     document |= _records(session, machine, withheld)
     try:
-        exported = without_secrets(export(machine.key, MOST_EXPORT_BYTES), withheld)
+        exported = without_secrets(exported_metadata(session, machine, runtime_dir, MOST_EXPORT_BYTES), withheld)
     except (AdapterError, ValueError) as error:
         exported = None
         document["export_missing"] = str(error)

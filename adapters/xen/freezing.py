@@ -20,8 +20,8 @@ from adapters.xen.busy import Claim
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine, read_vdi
-from adapters.xen.reading import SharedReader
 from adapters.xen.reaching import access_to
+from adapters.xen.reading import SharedReader
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session
@@ -30,6 +30,8 @@ from adapters.xen.snapshots import SnapshotKeeper
 from adapters.xen.tokens import token
 from adapters.xen.tracking import WAS_OFF, changed_since_base, ensure_tracking
 from adapters.xen.transport.access import VdiAccess
+from adapters.xen.transport.choose import choose_transport
+from adapters.xen.transport.facts import VdiFacts, purposes_of
 
 
 class OpenReader(Protocol):
@@ -137,7 +139,7 @@ class Freezing:
             fallback_cause=None if self._request.consistency == "crash" else "guest-not-asked",
             older=lambda kept: older_bases(session, live, key, kept),
         )
-        files = configuration_files(session, self._machine, no_export)
+        files = configuration_files(session, self._machine, self._tools.runtime_dir)
         return XenSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
 
     def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> XenDisk:
@@ -149,10 +151,17 @@ class Freezing:
         else:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
         access = access_to(session, frozen.uuid, fact.label, frozen.size_bytes, self._tools.runtime_dir)
-        choice = TransportChoice('nbd', None, ())
+        choice = self._choice(fact.label, frozen)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
         return XenDisk(fact, token(fact.identity, frozen), state, changed, choice, readers)
 
-
-def no_export(uuid, most):
-    raise SourceInvalid("no", code="x")
+    def _choice(self, label: str, frozen: Vdi) -> TransportChoice:
+        """How the bytes are to travel, by what the pool's networks are for now."""
+        session = self._session
+        facts = VdiFacts(
+            label=label,
+            size_bytes=frozen.size_bytes,
+            purposes=purposes_of(session.call("network.get_all_records").values()),
+            nbd_addresses=len(session.call("VDI.get_nbd_info", frozen.ref)),
+        )
+        return choose_transport(facts, session.settings.transports)

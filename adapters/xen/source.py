@@ -33,11 +33,7 @@ from adapters.xen.session import Session, Timing
 from adapters.xen.settings import XenSettings
 from adapters.xen.snapshot import XenSnapshot
 from adapters.xen.snapshots import Patience, SnapshotKeeper
-
-
-def open_by_choice(choice, access):
-    from adapters.xen.transport.nbdread import NbdRead
-    return NbdRead(access)
+from adapters.xen.transport.opening import open_reader as open_by_choice
 
 
 class XenSource:
