@@ -20,6 +20,7 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUna
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.trust import tls_error
 
+REFUSED = "transfer-refused"
 _MOST_REDIRECTIONS = 3
 _LOST = "the connection ended"
 
@@ -143,4 +144,4 @@ class Exchange:
 
 def _refusal(label: str, host: str, status: int) -> AdapterError:
     kind = SourceDenied if status in (401, 403) else SourceInvalid if status in (400, 404) else SourceUnavailable
-    return kind(f"{host} refuses the transfer of {label}", code="transfer-refused", why=f"HTTP status {status}")
+    return kind(f"{host} refuses the transfer of {label}", code=REFUSED, why=f"HTTP status {status}")

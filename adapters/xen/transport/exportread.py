@@ -15,8 +15,8 @@ from adapters.errors import AdapterError, SourceCorrupt, SourceInvalid, SourceLi
 from adapters.port import Extent
 from adapters.spool import Spool
 from adapters.xen.transport.access import VdiAccess
-from adapters.xen.transport.exchange import Exchange
-from adapters.xen.transport.rawstream import decode_raw
+from adapters.xen.transport.exchange import REFUSED, Exchange
+from adapters.xen.transport.rawstream import EXPORT_CUT, decode_raw
 from adapters.xen.transport.transfertask import TransferTask
 from adapters.xen.transport.vhdstream import decode_vhd
 
@@ -146,5 +146,5 @@ def _export(
                 entered(exchange)
                 receive(exchange)
         except (SourceCorrupt, SourceInvalid) as broken:
-            raise task.cause(broken) from None
+            raise task.cause(broken) if broken.code in (EXPORT_CUT, REFUSED) else broken from None
         task.succeed()

@@ -9,6 +9,7 @@ import numpy as np
 from adapters.errors import SourceCorrupt
 from adapters.port import Extent
 
+EXPORT_CUT = "export-cut"
 _PIECE = 4 << 20
 
 
@@ -25,7 +26,7 @@ def decode_raw(
         while len(piece) < min(_PIECE, size_bytes - position):
             more = read(min(_PIECE, size_bytes - position) - len(piece))
             if not more:
-                raise _malformed(name, f"it was cut after {position + len(piece)} of {size_bytes} bytes")
+                raise cut_short(name, position + len(piece))
             piece += more
         zero = not np.frombuffer(piece, np.uint8).any()
         if not zero:
@@ -33,8 +34,15 @@ def decode_raw(
         yield Extent(position, len(piece), zero)
         position += len(piece)
     if read(1):
-        raise _malformed(name, f"it goes on after the disk's {size_bytes} bytes")
+        raise SourceCorrupt(
+            f"The exported stream of {name} is not whole",
+            code="export-malformed",
+            why=f"it goes on after the disk's {size_bytes} bytes",
+        )
 
 
-def _malformed(name: str, why: str) -> SourceCorrupt:
-    return SourceCorrupt(f"The exported stream of {name} is not whole", code="export-malformed", why=why)
+def cut_short(name: str, received_bytes: int) -> SourceCorrupt:
+    """Build the error of a stream that ends where more must come; the pool may know why."""
+    return SourceCorrupt(
+        f"The exported stream of {name} is not whole", code=EXPORT_CUT, why=f"it ends after {received_bytes} bytes"
+    )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adapters.errors import SourceCorrupt
 from adapters.port import Extent
 from adapters.virtualdisk.vhdfooter import DIFFERENCING, DYNAMIC, SECTOR, Footer, read_footer, read_header
+from adapters.xen.transport.rawstream import cut_short
 
 Read = Callable[[int], bytes]
 Write = Callable[[int, memoryview], None]
@@ -50,8 +51,7 @@ def decode_vhd(read: Read, write: Write, size_bytes: int, name: str, *, relative
             write(start + at, data[at:end])
         yield from arriving.known()
     yield from arriving.rest()
-    if stream.to_the_end() != first:
-        raise stream.malformed("it does not end with its footer")
+    stream.end_with(first)
 
 
 def _table(stream: _Stream, footer: Footer, name: str) -> tuple[int, npt.NDArray[np.int64]]:
@@ -135,7 +135,7 @@ class _Stream:
         while missing:
             piece = self._read(min(missing, _PIECE))
             if not piece:
-                raise self.malformed("it was cut")
+                raise cut_short(self._name, self._position + length - missing)
             pieces.append(piece)
             missing -= len(piece)
         self._position += length
@@ -148,14 +148,16 @@ class _Stream:
         while self._position < position:
             self.take(min(position - self._position, _PIECE))
 
-    def to_the_end(self) -> bytes:
-        """Read to the end; return the last sector."""
+    def end_with(self, footer: bytes) -> None:
+        """Read to the end, whose last sector must be `footer`."""
         tail, behind = b"", 0
         while piece := self._read(_PIECE):
             tail, behind = (tail + piece)[-SECTOR:], behind + len(piece)
             if behind > _MOST_BEHIND:
                 raise self.malformed("it does not end")
-        return tail
+        if tail != footer:
+            error = self.malformed("it does not end with its footer")
+            raise error if len(tail) == SECTOR else cut_short(self._name, self._position + behind)
 
     def malformed(self, why: str) -> SourceCorrupt:
         """Build the error of a stream that is no VHD of the disk."""
