@@ -13,8 +13,10 @@ from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceN
 from adapters.port import DiskImage
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine, read_vdi
+from adapters.xen.reaching import access_to
 from adapters.xen.records import Vdi
 from adapters.xen.session import Session
+from adapters.xen.transport.upload import upload
 
 
 class DiskWriter:
@@ -49,8 +51,9 @@ class DiskWriter:
                 hint="Restore the machine as a new one.",
             )
         self._stop_tracking(vdi)
+        access = access_to(self._session, vdi.uuid, disk.fact.label, vdi.size_bytes, self._runtime_dir)
         try:
-            upload(self._session, vdi.uuid, disk.fact.label, image, self._runtime_dir, written)
+            upload(access, image, written, empty=False)
         except BaseException as error:
             tell_remains(
                 error, f"{disk.fact.label} is overwritten in part: restore it again before the machine is started."
@@ -68,7 +71,3 @@ class DiskWriter:
 
     def _refused(self, disk: Disk) -> str:
         return f"{disk.fact.label} of {self._machine.name} cannot be overwritten"
-
-
-def upload(*a):
-    raise NotImplementedError

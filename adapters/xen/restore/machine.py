@@ -13,12 +13,14 @@ from typing import Any
 
 from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceNotFound, SourceUnavailable, tell_remains
 from adapters.port import DiskImage, MachineRestore, RestoredMachine
+from adapters.xen.inventory import read_vdi
+from adapters.xen.reaching import access_to
 from adapters.xen.records import NULL
+from adapters.xen.restore.padded import Padded
 from adapters.xen.restore.recipe import LABEL_KEY, Card, Drive, Recipe, Slot, read_recipe
 from adapters.xen.restore.target import Target
 from adapters.xen.session import Session
-
-_SECTOR = 512
+from adapters.xen.transport.upload import upload
 
 
 class MachineMaker:
@@ -86,21 +88,21 @@ class MachineMaker:
         target: Target,
         written: Callable[[int], None],
     ) -> None:
-        size = -(-image.size_bytes // _SECTOR) * _SECTOR
-        repository, note = target.take(slot.repository if slot is not None else "", size)
+        repository, note = target.take(slot.repository if slot is not None else "", image.size_bytes)
         name = slot.name if slot is not None and slot.name else f"{self._request.name} {key}"
         if note is not None:
             self._notes.append(f"{name} is {note}")
-        vdi = self._create_vdi(name, slot, repository, size)
+        vdi = self._create_vdi(name, slot, repository, image.size_bytes)
         self._attach(vm, key, slot, vdi)
-        record = self._session.call("VDI.get_record", vdi)
-        if int(record["virtual_size"]) < size:
+        made = read_vdi(self._session, vdi)
+        if made.size_bytes < image.size_bytes:
             raise SourceCorrupt(
-                f"{name} was made too small", code="disk-size", why=f"{record['virtual_size']} bytes instead of {size}"
+                f"{name} was made too small", code="disk-size", why=f"{made.size_bytes} bytes, not {image.size_bytes}"
             )
-        if int(record["virtual_size"]) > size:
-            self._notes.append(f"{name} has {record['virtual_size']} bytes, it had {size}")
-        upload(self._session, record["uuid"], name, image, self._runtime_dir, written)
+        if made.size_bytes > image.size_bytes:
+            self._notes.append(f"{name} has {made.size_bytes} bytes, it had {image.size_bytes}")
+        access = access_to(self._session, made.uuid, name, made.size_bytes, self._runtime_dir)
+        upload(access, Padded(image, made.size_bytes), written, empty=target.gives_zeros(repository))
 
     def _create_vdi(self, name: str, slot: Slot | None, repository: str, size: int) -> str:
         record = {
@@ -195,7 +197,3 @@ class MachineMaker:
         if remaining:
             what = f"Remove what remains of {self._request.name} by hand, marked {self._request.label}"
             tell_remains(error, f"{what}: {'; '.join(remaining)}")
-
-
-def upload(*a):
-    raise NotImplementedError

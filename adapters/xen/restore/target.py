@@ -50,5 +50,9 @@ class Target:
         """What people call it."""
         return str(self._records[ref]["name_label"])
 
+    def gives_zeros(self, ref: str) -> bool:
+        """Whether its new disks read as zeros where nothing was written."""
+        return bool(self._records[ref]["type"] != "equal")
+
     def _uuid(self, ref: str) -> str:
         return str(self._records[ref]["uuid"])

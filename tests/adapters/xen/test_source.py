@@ -13,6 +13,7 @@ from tests.adapters.xen.conftest import MakeSource, StartPool
 from tests.adapters.xen.freezes import LABEL, bases_of, frozen, machine_named
 from tests.support.xapi import XapiSimulator
 from tests.support.xapi.building import NO_TRACKING, DiskSpec, MachineSpec, SrSpec
+from tests.support.xapi.faults import FailTask
 
 
 def test_machines_are_known_by_their_uuids(pool: XapiSimulator, source: XenSource) -> None:
@@ -80,9 +81,7 @@ def test_suspended_and_halted_machines(start_pool: StartPool, source_of: MakeSou
             assert snapshot.consistency == "crash"
 
 
-def test_no_secret_is_said(
-    pool: XapiSimulator, source_of: MakeSource, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_said(pool: XapiSimulator, source_of: MakeSource, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the password nor a session's id is in an error, its causes, a log, a token or a representation."""
     caplog.set_level(logging.DEBUG)
     source = source_of(pool)
@@ -106,8 +105,6 @@ def test_no_secret_is_said(
 
 def test_a_user_without_rights(pool: XapiSimulator, source: XenSource) -> None:
     """Which permission is missing is told, and where it is listed."""
-    from tests.support.xapi.faults import FailTask  # noqa: PLC0415 - of this test only
-
     pool.faults.on("VM.snapshot", FailTask("RBAC_PERMISSION_DENIED", ("VM.snapshot", "no")))
     with pytest.raises(AdapterError) as caught:
         bases_of(source, "web")
