@@ -5,12 +5,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
 
-.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider tools test-tools
+.PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 oidc-provider xen-api-client tools test-tools
 
 demo: setup tools
 	$(UV) run --locked --no-default-groups --extra serve holdfast demo --dir build/demo
 
-test: setup-dev lake-readers duckdb-1 oidc-provider test-tools
+test: setup-dev lake-readers duckdb-1 oidc-provider xen-api-client test-tools
 	$(UV) run --locked --group dev pytest -n auto
 
 lint: setup-dev
@@ -51,6 +51,14 @@ build/oidc-provider/node_modules/.package-lock.json: tests/support/oidc_provider
 	@if ! command -v npm >/dev/null; then echo "oidc-provider: npm is missing" >&2; exit 0; fi; \
 	mkdir -p build/oidc-provider && cp $(<D)/package*.json build/oidc-provider && \
 	cd build/oidc-provider && npm ci --silent --ignore-scripts --no-audit --no-fund
+
+# The client of XenAPI that tests compare our simulator with; where npm is missing they skip.
+xen-api-client: build/xen-api-client/node_modules/.package-lock.json
+
+build/xen-api-client/node_modules/.package-lock.json: tests/support/xen_api_client/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "xen-api-client: npm is missing" >&2; exit 0; fi; \
+	mkdir -p build/xen-api-client && cp $(<D)/package*.json build/xen-api-client && \
+	cd build/xen-api-client && npm ci --silent --ignore-scripts --no-audit --no-fund
 
 tools:
 	.ci/tools

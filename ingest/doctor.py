@@ -31,7 +31,7 @@ STALE_CHECKPOINT = timedelta(days=2)
 MIN_FREE_BYTES = 5 * 1024**3
 TOOLS = {
     "qemu-img": "restores to qcow2, vmdk and vhdx",
-    "qemu-nbd": "backups of qcow2, vmdk and vhdx files",
+    "qemu-nbd": "backups of qcow2 and vmdk files",
 }
 
 Status = Literal["ok", "warn", "fail"]

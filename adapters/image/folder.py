@@ -1,20 +1,22 @@
 """Which machines a folder holds. Imports `adapters.errors` and this package only.
 
-An image file, a symlink to one, or a block device is a machine with one disk; a subfolder with images is a
-machine with a disk each. Keys are file names, which do not depend on what else is in the folder; a machine's
-name is the file's stem unless two share it.
+An image file, a symlink to one, or a block device is a machine with one disk; a subfolder with images is a machine with
+a disk each. What other images build on is neither: of a chain the newest file counts. Keys are file names, which do not
+depend on what else is in the folder; a machine's name is the file's stem unless two share it.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.errors import AdapterError, SourceInvalid, SourceNotFound
-from adapters.image.formats import SUFFIXES, references
+from adapters.image.formats import SUFFIXES, VIRTUAL, references
 from adapters.image.images import file_error, open_file
+from adapters.image.virtual import chain_parents
 
 _MAX_ENTRIES = 100_000
 
@@ -38,6 +40,7 @@ def find_machines(root: Path) -> list[Found]:
             found.append(machine)
     parts = vmdk_parts([machine.disks[machine.key] for machine in found if machine.key in machine.disks])
     found = [machine for machine in found if machine.disks.get(machine.key) not in parts]
+    found = _without_parents(found, root)
     if not found:
         raise SourceNotFound(
             f"There are no images in {root}",
@@ -49,6 +52,20 @@ def find_machines(root: Path) -> list[Found]:
         machine if names[machine.name] == 1 else Found(machine.key, machine.key, machine.disks, machine.error)
         for machine in found
     ]
+
+
+def _without_parents(found: list[Found], root: Path) -> list[Found]:
+    """Leave out what other images in any of the folders build on: the newest file of a chain is the disk."""
+    images = [image for machine in found for image in machine.disks.values()]
+    parents = chain_parents([image for image in images if SUFFIXES.get(image.suffix.lower()) in VIRTUAL], root)
+    if not parents:
+        return found
+    left = []
+    for machine in found:
+        disks = {key: path for key, path in machine.disks.items() if Path(os.path.realpath(path)) not in parents}
+        if disks:
+            left.append(replace(machine, disks=disks))
+    return left
 
 
 def entries(folder: Path) -> list[Path]:

@@ -21,8 +21,12 @@ SUFFIXES: Final = {
     ".qcow2": "qcow2",
     ".vmdk": "vmdk",
     ".vhdx": "vhdx",
+    ".avhdx": "vhdx",
     ".vhd": "vpc",
+    ".avhd": "vpc",
 }
+VIRTUAL: Final = frozenset({"vhdx", "vpc"})
+"""What we read ourselves: qemu reads no differencing disk of these formats."""
 
 _QCOW2_HEADER = struct.Struct(">4sIQI4xQI")  # magic, version, backing offset, backing length, size, crypt method
 _QCOW2_EXTENSION = struct.Struct(">II")

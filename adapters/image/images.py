@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,14 +22,18 @@ from adapters.errors import (
     SourceNotFound,
     SourceUnavailable,
 )
-from adapters.image.formats import RAW, SUFFIXES, has_magic, references
+from adapters.image.formats import RAW, SUFFIXES, VIRTUAL, has_magic, references
+from adapters.image.virtual import open_virtual
 
 _MAX_CHAIN = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image file or device: `files` are all it is read from, `backing` what it builds on."""
+    """An image file or device: `files` are all it is read from, `backing` what it builds on.
+
+    `size_bytes` is the file's own size, of a VHDX or VHD the disk's.
+    """
 
     path: Path
     format: str
@@ -58,7 +63,7 @@ class Image:
 def open_image(path: Path, root: Path, image_format: str | None = None, depth: int = 0) -> Image:
     """Inspect an image; the format comes from the suffix unless an overlay states it.
 
-    `size_bytes` is the file's own size. Raises AdapterErrors for whatever keeps it from being read.
+    Raises AdapterErrors for whatever keeps it from being read.
     """
     mode, file = open_file(path)
     with file:
@@ -86,6 +91,8 @@ def open_image(path: Path, root: Path, image_format: str | None = None, depth: i
                 hint="Give the file the suffix of its real format, .raw for a plain disk.",
             )
         named = references(file, known)
+    if known in VIRTUAL and not depth:
+        return _virtual_image(path, root, known)
     parts = tuple(_inside(path, part, root) for part in named.parts)
     backing = None
     if named.backing is not None:
@@ -93,6 +100,12 @@ def open_image(path: Path, root: Path, image_format: str | None = None, depth: i
             raise SourceInvalid(f"{path.name} has too long a chain of backing files", code="image-chain")
         backing = open_image(_inside(path, named.backing, root), root, named.backing_format, depth + 1)
     return Image(path, known, device, size, parts, backing)
+
+
+def _virtual_image(path: Path, root: Path, image_format: str) -> Image:
+    with closing(open_virtual(path, root)) as disk:
+        parents = tuple(Path(file) for file in disk.files[1:])
+        return Image(path, image_format, False, disk.size_bytes, parents)
 
 
 def open_file(path: Path, *, claim: bool = False) -> tuple[int, BinaryIO]:

@@ -1,4 +1,4 @@
-"""Images held open for one backup. Imports `adapters.errors`, `adapters.port` and this package only.
+"""Images held open for one backup. Imports `adapters` only.
 
 Nothing is frozen: `confirm` says whether any file changed since the snapshot was taken, by size, time of
 change and inode, and for a block device by what the kernel says was written to it.
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.errors import SourceConflict, SourceInvalid
-from adapters.image.formats import RAW
+from adapters.image.formats import RAW, VIRTUAL
 from adapters.image.images import Image, file_error, open_file
 from adapters.image.qemunbd import ImageServer
 from adapters.image.rawreader import RawReader
+from adapters.image.virtual import VirtualReader, open_virtual
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -30,6 +31,7 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
+from adapters.virtualdisk.chain import VirtualDisk
 
 _CLOCK_GRAIN_NS = 20_000_000  # coarser than the kernel's file times
 
@@ -84,21 +86,30 @@ class ImageDisk:
     tracking: Tracked | Untracked = Untracked("compare")
     choice: TransportChoice | None = None
 
-    def __init__(self, fact: DiskFact, image: Image, runtime_dir: Path, machine_key: str, label: str) -> None:
+    def __init__(
+        self, fact: DiskFact, image: Image, root: Path, runtime_dir: Path, machine_key: str, label: str
+    ) -> None:
         self.fact = fact
         self._image = image
         self._readers: list[BlockReader] = []
         self._held = ExitStack()
         self._server: ImageServer | None = None
+        self._virtual: VirtualDisk | None = None
         self._signatures = {path: sign(path) for path in image.files}
         with ExitStack() as started:
+            size_bytes = image.size_bytes
             if image.format == RAW:
                 _, self._file = open_file(image.path, claim=True)
                 started.enter_context(self._file)
+            elif image.format in VIRTUAL:
+                self._virtual = open_virtual(image.path, root)
+                started.callback(self._virtual.close)
+                size_bytes = self._virtual.size_bytes
             else:
                 self._server = ImageServer(image, runtime_dir, machine_key, label)
                 started.callback(self._server.close)
-            self._check_size(self._server.size_bytes if self._server else image.size_bytes)
+                size_bytes = self._server.size_bytes
+            self._check_size(size_bytes)
             self._held = started.pop_all()
 
     def changes(self) -> Iterator[Extent]:
@@ -110,6 +121,8 @@ class ImageDisk:
         reader: BlockReader
         if self._server is not None:
             reader = self._server.open()
+        elif self._virtual is not None:
+            reader = VirtualReader(self._virtual)
         else:
             transport = "device" if self._image.device else "file"
             reader = RawReader(self._image.path, self._file.fileno(), self.fact.size_bytes, transport)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapters.errors import AdapterError, SourceNotFound
 from adapters.image.folder import Found, find_machines
-from adapters.image.formats import RAW
+from adapters.image.formats import RAW, VIRTUAL
 from adapters.image.images import Image, open_image
 from adapters.image.qemunbd import tool_version, virtual_size
 from adapters.image.snapshot import ImageDisk, ImageSnapshot
@@ -40,7 +40,7 @@ class ImageSource:
         """Look into the folder. Raises SourceNotFound when it, or any image, is missing."""
         find_machines(self._root)
         version = tool_version()
-        formats = "raw images, block devices" + (", qcow2, vmdk, vhdx and vhd images" if version else "")
+        formats = "raw, vhdx and vhd images, block devices" + (", qcow2 and vmdk images" if version else "")
         return SourceFact(
             product="Image folder",
             version=f"qemu-nbd {version or 'not installed'}",
@@ -68,7 +68,7 @@ class ImageSource:
                 image, fact = self._inspect(found, key)
                 expected = known[key].size_bytes if key in known else fact.size_bytes
                 fact = replace(fact, size_bytes=expected)
-                snapshot.add(ImageDisk(fact, image, self._runtime_dir, found.key, request.label))
+                snapshot.add(ImageDisk(fact, image, self._root, self._runtime_dir, found.key, request.label))
         except BaseException:
             snapshot.release(committed=False)
             raise
@@ -97,7 +97,7 @@ class ImageSource:
         if found.error is not None:
             raise found.error
         image = open_image(found.disks[key], self._root)
-        size = image.size_bytes if image.format == RAW else virtual_size(image)
+        size = image.size_bytes if image.format in {RAW, *VIRTUAL} else virtual_size(image)
         return image, _fact(found, key, size, None)
 
 

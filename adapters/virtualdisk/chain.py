@@ -16,7 +16,7 @@ from adapters.virtualdisk.blocks import Layer, layer_runs, window_end
 from adapters.virtualdisk.file import OpenFile
 from adapters.virtualdisk.locator import Locate, ParentLocator
 from adapters.virtualdisk.opening import open_layer
-from adapters.virtualdisk.reading import Pieces
+from adapters.virtualdisk.reading import NETWORK_GAP_BYTES, Pieces
 from adapters.virtualdisk.runs import ZERO, Runs, filled, joined, left_to_parent, merged, one_run, zero_runs
 
 MOST_FILES = 64
@@ -31,8 +31,9 @@ class VirtualDisk:
     `vhd`; `files` are the paths that were opened.
     """
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Layer], gap_bytes: int) -> None:
         self._layers = layers
+        self._gap_bytes = gap_bytes
         self._open_files = [layer.file for layer in layers]
         self._window = lru_cache(maxsize=_KEPT_WINDOWS)(self._pieces)
         top = layers[0]
@@ -70,7 +71,7 @@ class VirtualDisk:
         while buffer:
             number, within = divmod(offset, _WINDOW_BYTES)
             length = min(len(buffer), _WINDOW_BYTES - within)
-            self._window(number).read(offset, self._open_files, buffer[:length])
+            self._window(number).read(offset, self._open_files, buffer[:length], self._gap_bytes)
             buffer, offset = buffer[length:], offset + length
 
     def close(self) -> None:
@@ -108,22 +109,39 @@ def _padded_runs(layer: Layer, start: int, end: int) -> Runs:
     return joined([layer_runs(layer, start, size), one_run(size, end, ZERO)])
 
 
-def open_disk(path: str, open_file: OpenFile, locate: Locate) -> VirtualDisk:
-    """Open a VHDX or VHD and its parents. Raises AdapterErrors; what was opened is closed then."""
+def open_disk(path: str, open_file: OpenFile, locate: Locate, *, gap_bytes: int = NETWORK_GAP_BYTES) -> VirtualDisk:
+    """Open a VHDX or VHD and its parents. Raises AdapterErrors; what was opened is closed then.
+
+    `gap_bytes` is how much it is better to read in vain than to send a further request.
+    """
     layers: list[Layer] = []
     with ExitStack() as opened:
         following: str | None = path
         while following is not None:
-            file = open_file(following)
-            opened.callback(file.close)
-            layer = open_layer(following, file)
+            layer = _opened(following, open_file, opened)
             if layers:
                 _require_parent(layers[-1], layer)
             layers.append(layer)
             following = _parent(layers, locate)
-        disk = VirtualDisk(layers)
+        disk = VirtualDisk(layers, gap_bytes)
         opened.pop_all()
         return disk
+
+
+def parent_of(path: str, open_file: OpenFile, locate: Locate) -> str | None:
+    """Return the path of the file that `path` builds on, None when that is none. Raises what `open_disk` does."""
+    with ExitStack() as opened:
+        child = _opened(path, open_file, opened)
+        parent = _parent([child], locate)
+        if parent is not None:
+            _require_parent(child, _opened(parent, open_file, opened))
+        return parent
+
+
+def _opened(path: str, open_file: OpenFile, opened: ExitStack) -> Layer:
+    file = open_file(path)
+    opened.callback(file.close)
+    return open_layer(path, file)
 
 
 def _parent(layers: list[Layer], locate: Locate) -> str | None:

@@ -59,8 +59,7 @@ class LocalFile:
                 raise SourceUnavailable(f"{self._path} was closed", code="file-closed")
             self._reads += 1
         try:
-            while buffer:
-                count = os.preadv(self._descriptor, [buffer], offset)
+            while (count := os.preadv(self._descriptor, [buffer], offset)) < len(buffer):
                 if not count:
                     raise SourceConflict(f"{self._path} is shorter than it was", code="file-changed")
                 buffer, offset = buffer[count:], offset + count

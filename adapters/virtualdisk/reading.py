@@ -1,7 +1,7 @@
 """Reads runs of several files into one buffer, with few reads of each file. Imports its own package only.
 
-Short gaps between pieces of one file are read too and thrown away: over a network a further request costs more. So a
-chain with changes strewn over it is read in pieces of up to 4 MiB, and what lies contiguous goes as one.
+Short gaps between pieces of one file are read too and thrown away where a further request costs more. So a chain with
+changes strewn over it is read in pieces of up to 4 MiB, and what lies contiguous goes as one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from adapters.virtualdisk.file import RandomFile
 from adapters.virtualdisk.runs import ZERO, Runs
 
-_GAP_BYTES = 64 << 10
+NETWORK_GAP_BYTES = 64 << 10
+LOCAL_GAP_BYTES = 8 << 10
 _MOST_BYTES = 4 << 20
 
 
@@ -27,9 +28,9 @@ class _Request:
     end: int
     pieces: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def takes(self, offset: int, length: int) -> bool:
+    def takes(self, offset: int, length: int, gap_bytes: int) -> bool:
         """Say whether a further piece fits."""
-        return 0 <= offset - self.end <= _GAP_BYTES and offset + length - self.start <= _MOST_BYTES
+        return 0 <= offset - self.end <= gap_bytes and offset + length - self.start <= _MOST_BYTES
 
     def read(self, file: RandomFile, buffer: memoryview) -> None:
         """Fill the pieces."""
@@ -53,7 +54,7 @@ class Pieces:
         self._sources: list[int] = runs.sources.tolist()
         self._offsets: list[int] = runs.offsets.tolist()
 
-    def read(self, start: int, files: Sequence[RandomFile], buffer: memoryview) -> None:
+    def read(self, start: int, files: Sequence[RandomFile], buffer: memoryview, gap_bytes: int) -> None:
         """Fill `buffer` from `start` of the disk, all of which is in the window. Raises what the files do."""
         end = start + len(buffer)
         waiting: dict[int, _Request] = {}
@@ -67,7 +68,7 @@ class Pieces:
             else:
                 offset = self._offsets[at] + position - self._starts[at]
                 request = waiting.get(source)
-                if request is None or not request.takes(offset, length):
+                if request is None or not request.takes(offset, length, gap_bytes):
                     if request is not None:
                         request.read(files[source], buffer)
                     request = waiting[source] = _Request(offset, offset)

@@ -28,7 +28,7 @@ _HEADER_LOCATORS_AT = 576
 _LOCATOR = struct.Struct(">4sII4xQ")
 _LOCATORS = 8
 _MOST_LOCATOR_BYTES = 64 << 10
-_MOST_DISK_BYTES = 2040 << 30
+MOST_DISK_BYTES = 2040 << 30
 _PARENT_NAME = slice(64, 576)
 
 
@@ -71,7 +71,7 @@ def _footer(raw: bytes, path: str) -> Footer:
     _, version, header_offset, size, kind, identity = _FOOTER.unpack_from(raw)
     if version >> 16 != 1 or kind not in {FIXED, DYNAMIC, DIFFERENCING}:
         raise SourceInvalid(f"{path} is an unknown kind of VHD", code="vhd-version", why=f"{version:#x}, type {kind}")
-    if not 0 < size <= _MOST_DISK_BYTES or size % SECTOR:
+    if not 0 < size <= MOST_DISK_BYTES or size % SECTOR:
         raise damaged(path, "vhd-footer", f"its disk has {size} bytes")
     return Footer(kind, header_offset, size, UUID(bytes=identity))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from threading import Thread
 from typing import Any
-from xmlrpc.client import dumps
 
 from tests.support.xapi.published import PUBLISHED, XapiFailure
-from tests.support.xapi.wire import for_xml
+from tests.support.xapi.wire import xml
 from tests.support.xapi.world import Call, World, now
 
 _CLASSES = {kind.lower(): kind for kind in PUBLISHED.classes if kind != "event"}
@@ -41,7 +40,7 @@ class Tasks:
         records = self._world.records
         outcome: dict[str, Any]
         try:
-            outcome = {"status": "success", "result": result_text(work(call))}
+            outcome = {"status": "success", "result": _result(work(call))}
         except XapiFailure as failure:
             outcome = {"status": "failure", "error_info": failure.details}
         with records.lock:
@@ -52,12 +51,8 @@ class Tasks:
                     records.destroy("task", call.task)
 
 
-def result_text(value: Any) -> str:
-    """A task's result as xapi writes it."""
-    if value is None:
-        return ""
-    text = dumps((for_xml(value),)).partition("<param>")[2].partition("</param>")[0]
-    return text.strip().replace("<string>", "").replace("</string>", "")
+def _result(value: Any) -> str:
+    return "" if value is None else xml(value)
 
 
 def _cancel(call: Call, task: str) -> None:

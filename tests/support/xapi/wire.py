@@ -20,6 +20,12 @@ def for_xml(value: Any) -> Any:
     return "" if value is None else value
 
 
+def xml(value: Any) -> str:
+    """`<value>…</value>` as xapi writes it: without white space, strings without a tag of their own."""
+    text = dumps((for_xml(value),)).partition("<param>")[2].partition("</param>")[0].strip()
+    return text.replace(">\n<", "><").replace("<string>", "").replace("</string>", "")
+
+
 class XmlRpc:
     content_type = "text/xml"
 
@@ -31,12 +37,11 @@ class XmlRpc:
 
     @staticmethod
     def success(value: Any, _call: Any) -> bytes:
-        return dumps(({"Status": "Success", "Value": for_xml(value)},), methodresponse=True).encode()
+        return _response({"Status": "Success", "Value": value})
 
     @staticmethod
     def failure(failure: XapiFailure, _call: Any) -> bytes:
-        reply = {"Status": "Failure", "ErrorDescription": failure.details}
-        return dumps((reply,), methodresponse=True).encode()
+        return _response({"Status": "Failure", "ErrorDescription": failure.details})
 
 
 class JsonRpc:
@@ -55,6 +60,11 @@ class JsonRpc:
     def failure(failure: XapiFailure, call: Any) -> bytes:
         error = {"code": 1, "message": failure.details[0], "data": failure.details[1:]}
         return _json({"jsonrpc": "2.0", "id": call, "error": error})
+
+
+def _response(reply: dict[str, Any]) -> bytes:
+    said = f"<methodResponse><params><param>{xml(reply)}</param></params></methodResponse>"
+    return f'<?xml version="1.0"?>{said}'.encode()
 
 
 def _json(value: Any) -> bytes:
