@@ -49,11 +49,14 @@ class Unanswered(Exception):
 class Lines:
     """Idle connections are kept for the next call to the same host, until `hang_up` or `close`."""
 
-    def __init__(self, context: ssl.SSLContext, port: int, seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, port: int, seconds: float, connect_seconds: float, clock: Callable[[], float]
+    ) -> None:
         self.redaction = Redaction()
         self._context = context
         self._port = port
         self._seconds = seconds
+        self._connect_seconds = connect_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Line]] = []
@@ -98,7 +101,7 @@ class Lines:
         transport = OneTry(self._context, self._seconds, MOST_REPLY_BYTES, self._clock)
         line = Line(host, self._port, transport)
         try:
-            line.connect()
+            line.connect(self._connect_seconds)
         except OSError as error:
             failed = connection_error(error, host, self.redaction)
         else:
@@ -116,8 +119,9 @@ class Lines:
             unused.close()
 
     def _send(self, line: Line, method: str, params: tuple[object, ...]) -> Any:
+        sent = tuple(map(wire, params))
         try:
-            reply = line.send(method, tuple(map(wire, params)))
+            reply = line.send(method, sent)
         except UNANSWERED as error:
             failed = connection_error(error, line.host, self.redaction)
         else:

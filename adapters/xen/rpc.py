@@ -24,7 +24,7 @@ class ReplyTooLong(Exception):
 
 
 class OneTry(Transport):
-    """One connection to one host. `seconds` bounds connecting and each wait; a whole reply may take ten times that."""
+    """One connection to one host. `seconds` bounds each wait for bytes; a whole reply may take ten times that."""
 
     def __init__(
         self, context: ssl.SSLContext, seconds: float, most_bytes: int, clock: Callable[[], float] = time.monotonic
@@ -76,13 +76,17 @@ class Line:
         self._proxy = XenAPI.Session(f"https://{self._place}", transport=transport)
         self._transport = transport
 
-    def connect(self) -> None:
-        """Connect and verify the host's certificate; `send` would, too, but then nobody knew what failed."""
+    def connect(self, seconds: float) -> None:
+        """Connect and verify the host's certificate within `seconds` for each; `send` would, too, but later."""
+        connection = self._transport.make_connection(self._place)
+        waits, connection.timeout = connection.timeout, seconds
         try:
-            self._transport.make_connection(self._place).connect()
+            connection.connect()
+            connection.sock.settimeout(waits)
         except BaseException:
             self.close()
             raise
+        connection.timeout = waits
 
     def send(self, method: str, params: tuple[object, ...]) -> Any:
         """Send one call and return what the host answered, Status and all."""

@@ -40,12 +40,14 @@ _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a host may be silent, one wait for events lasts, and a lost master is looked for, and how often.
+    """How long a host may be silent, also in connecting, one wait for events lasts, a lost master is looked for.
 
-    The last is for masters that answered before: a pool takes its time to name another one, and so does a restart.
+    A master that answered before is looked for again and again: a pool takes its time to name another one, and so does
+    a restart.
     """
 
     call_seconds: float = 120
+    connect_seconds: float = 20
     event_seconds: float = 30
     search_seconds: float = 300
     search_pause_seconds: float = 3
@@ -80,7 +82,9 @@ class Session:
         self.ssl_context: ssl.SSLContext = trust_context(settings)
         self._clock = clock
         self._sleep = sleep
-        self._lines = Lines(self.ssl_context, settings.port, self.timing.call_seconds, clock)
+        self._lines = Lines(
+            self.ssl_context, settings.port, self.timing.call_seconds, self.timing.connect_seconds, clock
+        )
         self._lock = threading.RLock()
         self._members = list(dict.fromkeys((settings.host, *settings.members)))
         self._current: _Login | None = None
@@ -230,8 +234,10 @@ class Session:
                 name, *parameters = refused.details
                 if name == "HOST_IS_SLAVE" and parameters and _ADDRESS.fullmatch(parameters[0]):
                     waiting.insert(0, parameters[0])
-                else:
-                    failures.append(failure_error(refused.details, f"{host} did not let {self.settings.user} in"))
+                    continue
+                failures.append(failure_error(refused.details, f"{host} did not let {self.settings.user} in"))
+                if isinstance(failures[-1], SourceDenied):
+                    return None  # more tries with the same password would only lock the user out
             except (Unreachable, Unanswered) as failure:
                 failures.append(failure.error)
         if not failures:

@@ -51,14 +51,16 @@ def typed(method: str, value: Any) -> Any:
 
 
 def wire(value: Any) -> Any:
-    """Return an argument as XenAPI wants it: integers as strings, in records, too."""
+    """Return an argument as XenAPI wants it: integers as strings, in records, too. Raises TypeError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, dict):
         return {name: wire(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [wire(item) for item in value]
-    return value
+    if isinstance(value, bool | float | str):
+        return value
+    raise TypeError(f"XenAPI takes no {type(value).__name__}")
 
 
 def _record(value: Any, numbers: frozenset[str]) -> dict[str, Any]:

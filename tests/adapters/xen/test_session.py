@@ -360,11 +360,12 @@ def test_answers_have_a_largest_size(
 
 
 def test_a_login_that_is_refused_is_not_tried_elsewhere(start_pool: StartPool, session_of: MakeSession) -> None:
-    """A wrong password is said to be one, after one try at each host that is told it at all."""
+    """A wrong password is said to be one after one try: more of them would lock the user out."""
     pool = start_pool(hosts=2)
-    session = session_of(pool, password=Secret(lambda: "wrong"))
+    session = session_of(pool, password=Secret(lambda: "wrong"), members=("127.0.0.2",))
     with pytest.raises(SourceDenied) as caught:
         session.call("VM.get_all")
+    assert pool.connections == [1, 0]
     assert caught.value.code == "session-authentication-failed"
     assert "Check the user" in caught.value.hint
 

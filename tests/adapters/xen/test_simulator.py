@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from base64 import b64decode
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from adapters.errors import AdapterError
 from adapters.xen.session import Session
 from tests.adapters.xen.conftest import MakeSession, StartPool
+from tests.support.eventually import eventually
 from tests.support.xapi import XapiSimulator, cbt
 from tests.support.xapi.building import NO_TRACKING, DiskSpec, MachineSpec, SrSpec
 from tests.support.xapi.cbt import BLOCK_BYTES, CbtLog
-from tests.support.xapi.faults import Meanwhile
+from tests.support.xapi.faults import HoldTask, LoseReply, Meanwhile
 from tests.support.xapi.published import NULL, XapiFailure
 from tests.support.xapi.server import HttpRequest
 from tests.support.xapi.world import NbdServer
@@ -106,6 +108,23 @@ def test_some_disks_keep_a_machine_from_snapshots(
     session = session_of(pool)
     assert code(session, "VM.snapshot", pool.vm("odd"), "ours", []) == failure
     session.call("VM.snapshot", pool.vm("odd"), "ours", [pool.vdi("odd", 1)])
+
+
+def test_a_snapshot_whose_reply_is_lost_can_still_come(pool: XapiSimulator, session_of: MakeSession) -> None:
+    """While a pool is at work its task is pending and its machine says so: not there yet is not never."""
+    session, vm, until = session_of(pool), pool.vm("web"), Event()
+    pool.faults.on("VM.snapshot", HoldTask(until))
+    pool.faults.on("VM.snapshot", LoseReply())
+    with pytest.raises(AdapterError) as caught:
+        session.task("VM.snapshot", vm, "ours", [])
+    assert caught.value.code == "reply-lost"
+    (task,) = session.call("task.get_all_records").values()
+    assert (task["status"], task["name_label"]) == ("pending", "Async.VM.snapshot")
+    eventually(lambda: "snapshot" in session.call("VM.get_current_operations", vm).values(), "the machine says so")
+    assert session.call("VM.get_by_name_label", "ours") == []
+    until.set()
+    eventually(lambda: session.call("VM.get_by_name_label", "ours"), "the snapshot comes")
+    eventually(lambda: session.call("VM.get_current_operations", vm) == {}, "the machine is at rest")
 
 
 # --- changed blocks ---

@@ -66,3 +66,5 @@ def test_arguments_travel_as_strings() -> None:
         "list": ["1", 2.5],
         "map": {"n": "-1"},
     }
+    with pytest.raises(TypeError):
+        wire({"none": None})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.support.xapi.faults import (
     FailTask,
     ForgetTask,
     Garbage,
+    HoldTask,
     LoseReply,
     Meanwhile,
     StallTask,
@@ -24,7 +26,8 @@ from tests.support.xapi.published import PUBLISHED, Method, XapiFailure
 from tests.support.xapi.world import Call, World
 
 _BEFORE = (Fail, ExpireSessions, Meanwhile, StaySilent)
-_OF_TASKS = (StallTask, ForgetTask, FailTask)
+_OF_TASKS = (StallTask, HoldTask, ForgetTask, FailTask)
+_HOLD_SECONDS = 60
 _OF_FIELDS = re.compile(r"(\w+)\.(get|set|add_to|remove_from|add|remove)_(\w+)")
 
 
@@ -118,6 +121,12 @@ class Api:
         action, records = self.world.faults.take(method.name, *_OF_TASKS), self.world.records
 
         def run(mine: Call) -> Any:
+            with self._operating(method.name, mine.task, arguments):
+                if isinstance(action, HoldTask):
+                    action.until.wait(_HOLD_SECONDS)
+                return effect(mine)
+
+        def effect(mine: Call) -> Any:
             with records.lock:
                 if isinstance(action, FailTask):
                     raise XapiFailure(action.name, *action.parameters)
@@ -130,6 +139,23 @@ class Api:
                 return value
 
         return self.tasks.start(method.name, call, run)
+
+    @contextmanager
+    def _operating(self, name: str, task: str, arguments: list[Any]) -> Iterator[None]:
+        """Let a machine tell what is done with it for as long as it is."""
+        kind, _, verb = name.partition(".")
+        records, subject = self.world.records, str(arguments[0]) if arguments else ""
+
+        def tell(change: Callable[[Any], Any]) -> None:
+            with records.lock:
+                if kind == "VM" and records.exists("VM", subject):
+                    self._change("VM", subject, "current_operations", change)
+
+        tell(lambda old: {**old, task: verb})
+        try:
+            yield
+        finally:
+            tell(lambda old: _without(old, task))
 
     def _pending(self, task: str) -> bool:
         return self.world.records.exists("task", task) and self.world.records.get("task", task)["status"] == "pending"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 
 from tests.support.xapi.published import XapiFailure
@@ -70,6 +70,13 @@ class StallTask:
 
 
 @dataclass(frozen=True)
+class HoldTask:
+    """Let the call's task, that is its effect, wait until something happens."""
+
+    until: Event
+
+
+@dataclass(frozen=True)
 class ForgetTask:
     """Do what was asked, and lose the call's task, as a host does that restarts."""
 
@@ -99,6 +106,7 @@ Action = (
     | ExpireSessions
     | Meanwhile
     | StallTask
+    | HoldTask
     | ForgetTask
     | FailTask
 )
