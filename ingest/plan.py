@@ -29,6 +29,8 @@ class Incremental:
 
 Plan = Full | Incremental
 
+_BASELESS = "no-base-token"
+
 
 def plan_disk(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, chunk_bytes: int) -> Plan:
     """Decide from the disk as it is now and as the last restore point has it."""
@@ -40,7 +42,7 @@ def plan_disk(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, c
         return Incremental(last, tracked=True, cause="compared" if fact.tracking == "compare" else "tracked")
     if fact.tracking == "compare":
         return Incremental(last, tracked=False, cause="compared")
-    return Full("no-base-token")
+    return Full(_BASELESS)
 
 
 def _no_base(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, chunk_bytes: int) -> str | None:
@@ -58,10 +60,13 @@ def _no_base(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, ch
 
 
 def after_snapshot(plan: Plan, tracking: Tracked | Untracked) -> Plan:
-    """Correct the plan by what the source could really do once the disk was frozen."""
-    if isinstance(plan, Incremental) and plan.tracked and isinstance(tracking, Untracked):
-        return Full(tracking.cause)
-    return plan
+    """Correct the plan by what the source could really do once the disk was frozen, and the cause by what it says."""
+    if not isinstance(tracking, Untracked):
+        return plan
+    if isinstance(plan, Incremental):
+        return Full(tracking.cause) if plan.tracked else plan
+    untold = plan.cause == _BASELESS and tracking.cause != "no-base"  # which says no more than that none was given
+    return Full(tracking.cause) if untold else plan
 
 
 def base_token(plan: Plan) -> str | None:

@@ -91,18 +91,15 @@ class SnapshotKeeper:
             )
 
     def remove(self, snapshot: Vm | None, vdis: Sequence[Vdi], keep: Collection[str]) -> None:
-        """Destroy a snapshot, and its disks but for the change tracking of those whose uuids are in `keep`.
+        """Destroy a snapshot, which holds its disks, then these but for the tracking of those with uuids in `keep`.
 
-        All is tried, the snapshot first, since it holds its disks; then the first failure is raised.
+        A disk that fails does not keep the others; then the first failure is raised.
         """
+        if snapshot is not None:
+            self._destroy_vm(snapshot)
         with ExitStack() as stack:
             for vdi in vdis:
-                if vdi.uuid in keep and vdi.tracking:
-                    stack.callback(self._strip, vdi)
-                else:
-                    stack.callback(self._destroy, vdi)
-            if snapshot is not None:
-                stack.callback(self._destroy_vm, snapshot)
+                stack.callback(self._strip if vdi.uuid in keep and vdi.tracking else self._destroy, vdi)
 
     def _lost(self, machine: Vm, name: str) -> Vm | None:
         """Find the snapshot whose making got no answer, as long as the pool may be at it."""

@@ -37,6 +37,7 @@ LAST = DiskPoint(
     merkle_root=b"",
     base_token="token",
 )
+UNTRACKED = msgspec.structs.replace(LAST, base_token=None)
 
 
 def _plan(fact: DiskFact = FACT, last: DiskPoint | None = LAST, *, full: bool = False) -> Plan:
@@ -52,8 +53,11 @@ def _plan(fact: DiskFact = FACT, last: DiskPoint | None = LAST, *, full: bool = 
         (_plan(replace(FACT, size_bytes=1 << 31)), "disk-resized"),
         (_plan(replace(FACT, size_bytes=1 << 29)), "disk-resized"),
         (_plan(last=msgspec.structs.replace(LAST, chunk_bytes=65_536)), "chunk-size-changed"),
-        (_plan(last=msgspec.structs.replace(LAST, base_token=None)), "no-base-token"),
+        (_plan(last=UNTRACKED), "no-base-token"),
         (after_snapshot(_plan(), Untracked("bitmap-inconsistent")), "bitmap-inconsistent"),
+        (after_snapshot(_plan(last=UNTRACKED), Untracked("cbt-licence")), "cbt-licence"),
+        (after_snapshot(_plan(last=UNTRACKED), Untracked("no-base")), "no-base-token"),
+        (after_snapshot(_plan(last=None), Untracked("cbt-licence")), "first-backup"),
     ],
 )
 def test_every_full_has_its_cause(plan: Plan, cause: str) -> None:
