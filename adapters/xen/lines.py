@@ -20,6 +20,7 @@ MOST_REPLY_BYTES = 256 << 20
 """A bitmap of 64 TiB, more than a VDI can have today, is 171 MiB in base64."""
 
 _MOST_IDLE = 8
+_MOST_DETAILS = 16
 
 
 class Refused(Exception):
@@ -129,7 +130,7 @@ class Lines:
                 return reply["Value"]
             details = reply.get("ErrorDescription") if isinstance(reply, dict) else None
             if isinstance(details, list) and details:
-                raise Refused([self.redaction.shown(str(part)) for part in details])
+                raise Refused([self.redaction.shown(str(part)) for part in details[:_MOST_DETAILS]])
             failed = SourceInvalid(
                 f"{line.host} did not answer as XenAPI does",
                 code="answer-unreadable",

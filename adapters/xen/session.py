@@ -35,6 +35,13 @@ _WARM_SECONDS = 5.0
 _MOST_RENEWALS = 3
 _MOST_MEMBERS = 128
 _ENDED = ("SESSION_INVALID", "HOST_IS_SLAVE")
+_EMERGENCY = (
+    "HOST_STILL_BOOTING HOST_IN_EMERGENCY_MODE HOST_HAS_NO_MANAGEMENT_IP HOST_ITS_OWN_SLAVE HOST_UNKNOWN_TO_MASTER"
+    " HOST_MASTER_CANNOT_TALK_BACK"
+)
+_WAITED_FOR = (*_ENDED, *_EMERGENCY.split())
+"""What a host answers that is not, or not yet, or no longer the master: another one may be, or it may be soon."""
+
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
 
 
@@ -155,7 +162,7 @@ class Session:
                 return self._lines.ask(login.master, method, (login.session.reveal(), *args), _IDLE_SECONDS)
             except Refused as refused:
                 error = failure_error(refused.details, what)
-                again = refused.details[0] in _ENDED
+                again = refused.details[0] in _WAITED_FOR
             except Unreachable as failure:
                 error, again = failure.error, isinstance(failure.error, SourceUnavailable)
             except Unanswered as failure:
@@ -223,7 +230,7 @@ class Session:
     def _look_around(self, failures: list[AdapterError]) -> _Login | None:
         """Ask the known hosts in turn, and at once the one that a member calls its master."""
         waiting, asked = list(self._members), set[str]()
-        while waiting and len(asked) < _MOST_MEMBERS:
+        while waiting and len(asked) < _MOST_MEMBERS and not self._closed.is_set():
             host = waiting.pop(0)
             if host in asked:
                 continue

@@ -31,10 +31,10 @@ NUMBERS = {kind: frozenset(fields.split()) for kind, fields in _FIELDS.items()}
 
 def typed(method: str, value: Any) -> Any:
     """Return the reply to `method` with its numbers as ints and its dates as strings. Raises SourceInvalid."""
-    value = _plain(value)
     kind, _, verb = method.partition(".")
     numbers = NUMBERS.get(kind, frozenset())
     try:
+        value = _plain(value)
         if verb == "get_record":
             return _record(value, numbers)
         if verb in ("get_all_records", "get_all_records_where"):
@@ -43,7 +43,7 @@ def typed(method: str, value: Any) -> Any:
             return _number(value)
         if method == "VDI.get_nbd_info":
             return [_record(server, frozenset(("port",))) for server in value]
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, RecursionError):
         raise SourceInvalid(
             f"The answer to {method} cannot be read", code="answer-unreadable", why="it is not what XenAPI declares"
         ) from None

@@ -137,6 +137,28 @@ def test_only_reads_are_taken_for_reads() -> None:
         assert not is_read(f"Async.{name}")
 
 
+@pytest.mark.parametrize("action", [ExpireSessions(), LoseReply(), LoseReply(before=True), CutReply()])
+def test_whatever_is_lost_wherever_an_effect_comes_once(
+    pool: XapiSimulator, session_of: MakeSession, action: Action
+) -> None:
+    """Pitfalls 29 and 30: at whichever of a job's calls something goes wrong, no snapshot is ever made twice."""
+    vm, outcomes = pool.vm("web"), set()
+    for call in range(12):
+        session, name = session_of(pool), f"ours {call}"
+        pool.faults.on("*", action, after=call)
+        try:
+            session.task("VM.snapshot", vm, name, [])
+        except SourceUnavailable as error:
+            outcomes.add(error.code)
+        else:
+            assert pool.snapshots("web").count(name) == 1
+        session.close()
+        pool.finish_tasks()
+        pool.faults.clear()
+        assert pool.snapshots("web").count(name) <= 1
+    assert {"reply-lost"} <= outcomes <= {"reply-lost", "server-unreachable"}
+
+
 # --- expiry, masters ---
 
 
@@ -183,6 +205,19 @@ def test_a_member_sends_us_to_its_master(start_pool: StartPool, session_of: Make
     assert session.master == "127.0.0.1"
 
 
+def test_a_host_that_restarts_is_waited_for(pool: XapiSimulator, session_of: MakeSession) -> None:
+    """A read goes on once the toolstack of the master is there again; an effect is refused, which is no lost reply."""
+    session = session_of(pool)
+    session.call("pool.get_all")
+    pool.faults.on("VM.get_all", Fail("HOST_UNKNOWN_TO_MASTER"))
+    pool.faults.on("session.login_with_password", Fail("HOST_IN_EMERGENCY_MODE"), times=3)
+    pool.faults.on("VM.snapshot", Fail("HOST_STILL_BOOTING"))
+    assert session.call("VM.get_all")
+    with pytest.raises(SourceUnavailable) as caught:
+        session.call("VM.snapshot", pool.vm("web"), "ours", [])
+    assert caught.value.code == "host-still-booting"
+
+
 @pytest.mark.parametrize("old_master_dies", [False, True])
 def test_a_master_that_changes_is_found_again(
     start_pool: StartPool, session_of: MakeSession, old_master_dies: bool
@@ -198,6 +233,19 @@ def test_a_master_that_changes_is_found_again(
     assert (session.master, session.epoch) == ("127.0.0.3", 2)
     session.call("VM.snapshot", pool.vm("web"), "ours", [])
     assert pool.snapshots("web") == ["ours"]
+
+
+def test_a_master_that_is_gone_before_we_come_is_found_by_its_members(
+    start_pool: StartPool, session_of: MakeSession
+) -> None:
+    """Pitfall 28: the host of the settings may be off when a job starts; its members are asked then."""
+    pool = start_pool(hosts=3)
+    pool.change_master(1)
+    pool.stop_host(0)
+    with pytest.raises(SourceUnavailable) as caught:
+        session_of(pool).call("VM.get_all")
+    assert caught.value.code == "server-unreachable"
+    assert session_of(pool, members=("127.0.0.3",)).master == "127.0.0.2"
 
 
 def test_a_pool_without_a_master_is_waited_for(start_pool: StartPool, session_of: MakeSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 import urllib.request
 from base64 import b64decode
@@ -45,8 +46,12 @@ def frozen(session: Session, pool: XapiSimulator, machine: str = "web") -> str:
 
 
 def blocks(session: Session, older: str, newer: str) -> set[int]:
-    """The blocks that changed, the highest bit of the first byte being block 0."""
-    bitmap = b64decode(session.call("VDI.list_changed_blocks", older, newer))
+    """The blocks that changed."""
+    return set_bits(b64decode(session.call("VDI.list_changed_blocks", older, newer)))
+
+
+def set_bits(bitmap: bytes) -> set[int]:
+    """The numbers of the bits that are set, the highest of the first byte being 0."""
     return {at * 8 + bit for at, byte in enumerate(bitmap) for bit in range(8) if byte & (0x80 >> bit)}
 
 
@@ -156,6 +161,40 @@ def test_a_snapshot_that_goes_leaves_its_changes(pool: XapiSimulator, session_of
     last = frozen(session, pool)
     session.call("VDI.destroy", middle)
     assert blocks(session, first, last) == {5}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_changed_blocks_are_those_written_whatever_happens_between(seed: int) -> None:
+    """Pitfall 32: through any order of writes, snapshots, growth and removals, a bitmap tells the blocks written."""
+    dice, logs, blocks_now = random.Random(seed), {"disk": CbtLog(64 * BLOCK_BYTES)}, 64
+    taken: list[str] = []
+    written: dict[str, set[int]] = {}
+    for step in range(200):
+        match dice.choice(("write", "write", "snapshot", "snapshot", "forget", "grow")):
+            case "write":
+                block, length = dice.randrange(blocks_now), dice.choice((1, BLOCK_BYTES, BLOCK_BYTES + 1))
+                length = min(length, (blocks_now - block) * BLOCK_BYTES)
+                logs["disk"].mark(block * BLOCK_BYTES, length)
+                touched = set(range(block, block + -(-length // BLOCK_BYTES)))
+                for since in written.values():
+                    since.update(touched)
+            case "snapshot":
+                name = f"snapshot {step}"
+                cbt.snapshot(logs, "disk", name)
+                for older in taken:
+                    bitmap = b64decode(cbt.changed_blocks(logs, older, name))
+                    assert set_bits(bitmap) == written[older]
+                    assert len(bitmap) == blocks_now // 8
+                taken.append(name)
+                written[name] = set()
+            case "forget" if len(taken) > 1:
+                gone = taken.pop(dice.randrange(len(taken)))
+                cbt.forget(logs, gone)
+                del written[gone]
+            case "grow" if blocks_now < 256:
+                blocks_now += 8
+                logs["disk"].resize(blocks_now * BLOCK_BYTES)
+    assert len(taken) > 10
 
 
 def test_a_grown_disk_has_a_longer_bitmap(pool: XapiSimulator, session_of: MakeSession) -> None:

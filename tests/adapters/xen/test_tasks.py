@@ -24,9 +24,10 @@ def test_a_task_gives_what_its_call_would(pool: XapiSimulator, session_of: MakeS
     assert pool.record("VM", snapshot)["name_label"] == "ours"
     session.task("VDI.enable_cbt", pool.vdi("web"))
     assert pool.record("VDI", pool.vdi("web"))["cbt_enabled"]
-    assert session.task("VM.get_power_state", snapshot) == "Halted"
-    assert session.task("VDI.get_virtual_size", pool.vdi("web")) == 4 << 20
     assert pool.records.find("task") == []
+    with pytest.raises(SourceUnavailable) as caught:
+        session.task("VM.get_power_state", snapshot)
+    assert "No async mode" in caught.value.why
 
 
 def test_a_failed_task_raises_its_failure(pool: XapiSimulator, session_of: MakeSession) -> None:

@@ -40,6 +40,11 @@ def test_answers_are_typed(method: str, answer: object, expected: object) -> Non
     assert typed(method, answer) == expected
 
 
+DEEP: list[object] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     ("method", "answer"),
     [
@@ -49,6 +54,8 @@ def test_answers_are_typed(method: str, answer: object, expected: object) -> Non
         ("VDI.get_all_records", {"r": 1}),
         ("VDI.get_nbd_info", [1]),
         ("VM.get_domid", []),
+        ("VM.get_domid", "9" * 10_000),
+        ("VM.get_other_config", DEEP),
     ],
 )
 def test_other_answers_are_refused(method: str, answer: object) -> None:

@@ -1,7 +1,7 @@
 """The knobs of the simulator: what it does wrong, and when.
 
 Calls are named as published (`VM.snapshot`, which means `Async.VM.snapshot`, too), requests for files by their methods
-and places (`GET /export_raw_vdi`).
+and places (`GET /export_raw_vdi`); `*` is any of them.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Faults:
         """What is to go wrong with this call, of some kinds; each rule counts the calls it is asked about."""
         with self._lock:
             for rule in self._rules:
-                if rule.call != call or not isinstance(rule.action, kinds) or rule.times == 0:
+                if rule.call not in (call, "*") or not isinstance(rule.action, kinds) or rule.times == 0:
                     continue
                 if rule.after:
                     rule.after -= 1

@@ -25,7 +25,9 @@ class XapiFailure(Exception):
 
     def __init__(self, name: str, *parameters: str) -> None:
         super().__init__(name, *parameters)
-        assert name in PUBLISHED.failures or name.startswith("SR_BACKEND_FAILURE"), f"{name} is no failure of XenAPI"
+        assert name in (*PUBLISHED.failures, "Fault") or name.startswith("SR_BACKEND_FAILURE"), (
+            f"{name} is no failure of XenAPI"
+        )
         self.details = [name, *parameters]
 
 
@@ -59,12 +61,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Method:
-    """`parameters` are types, those of the arguments behind the session; an `open` method wants no session."""
+    """`parameters` are types, those of the arguments behind the session; an `open` method wants no session.
+
+    One that follows from a field is `derived`, and has no asynchronous form.
+    """
 
     name: str
     parameters: tuple[str, ...]
     result: str
     open: bool = False
+    derived: bool = False
 
     def arguments(self, given: list[Any]) -> list[Any]:
         """Return `given` in Python's types. Raises the failure that a wrong number or type is answered with."""
@@ -120,15 +126,15 @@ def made(value: Any, kind: str, where: str) -> Any:
 def _derived(kind: str, entry: Field) -> list[Method]:
     """The methods that a field has."""
     ref, name = f"{kind} ref", entry.name
-    methods = [Method(f"{kind}.get_{name}", (ref,), entry.type)]
+    methods = [Method(f"{kind}.get_{name}", (ref,), entry.type, derived=True)]
     if entry.writable:
-        methods.append(Method(f"{kind}.set_{name}", (ref, entry.type), "void"))
+        methods.append(Method(f"{kind}.set_{name}", (ref, entry.type), "void", derived=True))
         if entry.type.endswith(" map"):
-            methods.append(Method(f"{kind}.add_to_{name}", (ref, "string", "string"), "void"))
-            methods.append(Method(f"{kind}.remove_from_{name}", (ref, "string"), "void"))
+            methods.append(Method(f"{kind}.add_to_{name}", (ref, "string", "string"), "void", derived=True))
+            methods.append(Method(f"{kind}.remove_from_{name}", (ref, "string"), "void", derived=True))
         if entry.type.endswith(" set"):
-            methods.append(Method(f"{kind}.add_{name}", (ref, "string"), "void"))
-            methods.append(Method(f"{kind}.remove_{name}", (ref, "string"), "void"))
+            methods.append(Method(f"{kind}.add_{name}", (ref, "string"), "void", derived=True))
+            methods.append(Method(f"{kind}.remove_{name}", (ref, "string"), "void", derived=True))
     return methods
 
 

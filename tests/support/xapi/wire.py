@@ -33,11 +33,11 @@ class XmlRpc:
     def read(body: bytes) -> tuple[str, list[Any], Any]:
         """The method, the parameters, and what the answer must repeat."""
         parameters, method = loads(body)
-        return method or "", list(parameters), None
+        return method or "", list(parameters), method
 
     @staticmethod
-    def success(value: Any, _call: Any) -> bytes:
-        return _response({"Status": "Success", "Value": value})
+    def success(value: Any, call: Any) -> bytes:
+        return _response(value if call == "system.listMethods" else {"Status": "Success", "Value": value})
 
     @staticmethod
     def failure(failure: XapiFailure, _call: Any) -> bytes:
@@ -62,7 +62,7 @@ class JsonRpc:
         return _json({"jsonrpc": "2.0", "id": call, "error": error})
 
 
-def _response(reply: dict[str, Any]) -> bytes:
+def _response(reply: Any) -> bytes:
     said = f"<methodResponse><params><param>{xml(reply)}</param></params></methodResponse>"
     return f'<?xml version="1.0"?>{said}'.encode()
 
