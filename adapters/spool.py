@@ -19,7 +19,10 @@ _LOOK_EVERY = 64 << 20
 
 
 class Spool:
-    """`size_bytes` in `folder`. One thread writes; any may read what was written."""
+    """`size_bytes` in `folder`, more once more is written. One thread writes; any may read what was written.
+
+    `descriptor` is open as long as the spool is, for a child that reads it.
+    """
 
     def __init__(
         self,
@@ -35,20 +38,20 @@ class Spool:
         self._free_bytes = free_bytes or _free_bytes
         self._unlooked = _LOOK_EVERY
         with tempfile.TemporaryFile(dir=folder, prefix="spool-", buffering=0) as file:
-            self._descriptor = os.dup(file.fileno())
-        os.ftruncate(self._descriptor, size_bytes)
+            self.descriptor = os.dup(file.fileno())
+        os.ftruncate(self.descriptor, size_bytes)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Keep bytes. Raises SourceLimit (`spool-full`) before the file system is full."""
         self._unlooked += len(data)
         if self._unlooked >= _LOOK_EVERY:
             self._unlooked = 0
-            if self._free_bytes(self._descriptor) < self._reserve:
+            if self._free_bytes(self.descriptor) < self._reserve:
                 raise self._full()
         view = memoryview(data)
         try:
             while view:
-                count = os.pwrite(self._descriptor, view, offset)
+                count = os.pwrite(self.descriptor, view, offset)
                 view, offset = view[count:], offset + count
         except OSError as error:
             raise self._full(error.strerror or "") from None
@@ -57,7 +60,7 @@ class Spool:
         """Fill `buffer`."""
         try:
             while buffer:
-                count = os.preadv(self._descriptor, [buffer], offset)
+                count = os.preadv(self.descriptor, [buffer], offset)
                 if not count:
                     raise SourceUnavailable("The spooled disk became shorter", code="spool-lost")
                 buffer, offset = buffer[count:], offset + count
@@ -66,7 +69,7 @@ class Spool:
 
     def close(self) -> None:
         """Give the space back."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def _full(self, why: str = "") -> SourceLimit:
         return SourceLimit(

@@ -33,7 +33,8 @@ class VdiAccess:
 
     `uuid` names it for ever, `label` in words. `hosts` are the addresses of the pool's hosts: to no other are the
     session's credentials sent. `host` is the one that streams are asked from; it may send us on to one that sees the
-    disk. `insecure_nbd` says that the settings allow NBD in clear text.
+    disk. `image_formats` are those that the disk's storage supports (`SM.supported_image_formats`; older pools name
+    none). `insecure_nbd` says that the settings allow NBD in clear text.
     """
 
     pool: Pool = field(repr=False)
@@ -46,3 +47,4 @@ class VdiAccess:
     runtime_dir: Path
     connections_per_host: int = 16
     insecure_nbd: bool = False
+    image_formats: frozenset[str] = frozenset()

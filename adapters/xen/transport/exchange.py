@@ -20,9 +20,8 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUna
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.trust import tls_error
 
-REFUSED = "transfer-refused"
+LOST, REFUSED = "transfer-lost", "transfer-refused"
 _MOST_REDIRECTIONS = 3
-_LOST = "the connection ended"
 
 
 class Exchange:
@@ -75,7 +74,7 @@ class Exchange:
     def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`."""
         if self._sock is None:
-            raise self._lost(ConnectionError(_LOST))
+            raise self._lost(ConnectionError())
         try:
             self._sock.sendall(data)
         except OSError as error:
@@ -111,6 +110,9 @@ class Exchange:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._lost(error) from None
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, host: str, port: int) -> ssl.SSLSocket:
         plain = socket.create_connection((host, port), self._timeout)
@@ -138,8 +140,10 @@ class Exchange:
         return host, port, f"{wanted.path}?{wanted.query}"  # ours, whatever the host made of it
 
     def _lost(self, error: Exception) -> AdapterError:
-        why = "the host fell silent" if isinstance(error, TimeoutError) else type(error).__name__
-        return SourceUnavailable(f"The transfer of {self._label} was cut", code="transfer-lost", why=why)
+        what = f"The transfer of {self._label} was cut"
+        if isinstance(error, TimeoutError):
+            return SourceUnavailable(what, code="transfer-silent", why="the host fell silent")
+        return SourceUnavailable(what, code=LOST, why=type(error).__name__)
 
 
 def _refusal(label: str, host: str, status: int) -> AdapterError:

@@ -6,34 +6,39 @@ ends only when the stream's end was checked and the pool's task says that it was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from threading import Lock, Thread
 from typing import Literal
 
 from adapters.arriving import ArrivingDisk
-from adapters.errors import AdapterError, SourceCorrupt, SourceInvalid, SourceLimit, SourceUnavailable
+from adapters.errors import AdapterError, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.port import Extent
 from adapters.spool import Spool
 from adapters.xen.transport.access import VdiAccess
-from adapters.xen.transport.exchange import REFUSED, Exchange
-from adapters.xen.transport.rawstream import EXPORT_CUT, decode_raw
-from adapters.xen.transport.transfertask import TransferTask
+from adapters.xen.transport.exchange import LOST, Exchange
+from adapters.xen.transport.rawstream import decode_raw
+from adapters.xen.transport.receiving import receive_export
 from adapters.xen.transport.vhdstream import decode_vhd
 
-ExportFormat = Literal["vhd", "raw"]
+StreamFormat = Literal["vhd", "raw"]
+ExportFormat = Literal["vhd", "raw", "qcow2"]
 Decode = Callable[[Callable[[int], bytes], Callable[[int, memoryview], None], int, str], Iterator[Extent]]
 
 MOST_VHD_BYTES = 2040 << 30
 """The largest disk that xapi sends, and that a VHD holds."""
 
-EXPORT_PATH = "/export_raw_vdi"
 _MOST_CHANGES = 1 << 21
-_DECODERS: dict[ExportFormat, Decode] = {"vhd": decode_vhd, "raw": decode_raw}
+_DECODERS: dict[StreamFormat, Decode] = {"vhd": decode_vhd, "raw": decode_raw}
 
 
-def export_format(size_bytes: int) -> ExportFormat:
-    """What to ask for: a VHD, which leaves out what is empty, as long as the disk fits into one."""
-    return "vhd" if size_bytes <= MOST_VHD_BYTES else "raw"
+def export_format(size_bytes: int, image_formats: Collection[str]) -> ExportFormat:
+    """What to ask for: what leaves out what is empty and holds the disk, else every byte of it.
+
+    `image_formats` are those that the disk's storage supports: a pool that has no qcow2 exports none.
+    """
+    if size_bytes <= MOST_VHD_BYTES:
+        return "vhd"
+    return "qcow2" if "qcow2" in image_formats else "raw"
 
 
 class ExportRead:
@@ -45,18 +50,18 @@ class ExportRead:
         self,
         access: VdiAccess,
         *,
-        format: ExportFormat | None = None,
+        format: StreamFormat = "vhd",
         timeout_seconds: float = 120.0,
         spool: Spool | None = None,
     ) -> None:
-        self.format: ExportFormat = format or export_format(access.size_bytes)
-        if self.format == "vhd" and access.size_bytes > MOST_VHD_BYTES:
+        if format == "vhd" and access.size_bytes > MOST_VHD_BYTES:
             raise SourceInvalid(
                 f"{access.label} is too large for a VHD",
                 code="vhd-too-large",
                 why=f"{access.size_bytes} bytes, and the limit is {MOST_VHD_BYTES}",
             )
         self.size_bytes = access.size_bytes
+        self._format: StreamFormat = format
         self._access = access
         self._timeout = timeout_seconds
         self._lock = Lock()  # guards the exchange
@@ -83,25 +88,28 @@ class ExportRead:
         self._thread.join()
         self._disk.close()
 
+    def require_wanted(self) -> None:
+        """Raise what ended the reader, if anything did."""
+        self._disk.require_wanted()
+
+    def receive(self, exchange: Exchange) -> None:
+        """Decode the stream into the spool; for the download alone."""
+        with self._lock:
+            self._exchange = exchange
+        self.require_wanted()  # it may have been closed meanwhile
+        decode = _DECODERS[self._format]
+        for extent in decode(exchange.read, self._disk.write, self.size_bytes, self._access.label):
+            self._disk.told(extent)
+
     def _download(self) -> None:
         try:
-            _export(self._access, {"format": self.format}, self._timeout, self._entered, self._receive)
+            receive_export(self._access, {"format": self._format}, self._timeout, self)
             self._disk.complete()
         except AdapterError as error:
             self._disk.fail(error)
         except BaseException as error:  # whoever waits must not wait for ever
-            self._disk.fail(SourceUnavailable("The export ended", code="transfer-lost", why=type(error).__name__))
+            self._disk.fail(SourceUnavailable("The export ended", code=LOST, why=type(error).__name__))
             raise
-
-    def _entered(self, exchange: Exchange) -> None:
-        with self._lock:
-            self._exchange = exchange
-        self._disk.require_wanted()  # it may have been closed meanwhile
-
-    def _receive(self, exchange: Exchange) -> None:
-        decode = _DECODERS[self.format]
-        for extent in decode(exchange.read, self._disk.write, self.size_bytes, self._access.label):
-            self._disk.told(extent)
 
 
 def exported_changes(access: VdiAccess, base: str, *, timeout_seconds: float = 120.0) -> tuple[Extent, ...]:
@@ -110,41 +118,36 @@ def exported_changes(access: VdiAccess, base: str, *, timeout_seconds: float = 1
     In order, and never too little: the pool compares whole blocks of 2 MiB. The content is passed over: it is read by
     whatever reads the disk.
     """
-    changes: list[Extent] = []
+    changes = _Changes(access)
+    receive_export(access, {"format": "vhd", "base": base}, timeout_seconds, changes)
+    return tuple(changes.found)
 
-    def receive(exchange: Exchange) -> None:
+
+class _Changes:
+    """Receives a relative VHD, and keeps where it has something."""
+
+    def __init__(self, access: VdiAccess) -> None:
+        self.found: list[Extent] = []
+        self._access = access
+
+    def require_wanted(self) -> None:
+        """It is."""
+
+    def receive(self, exchange: Exchange) -> None:
+        """Decode the stream."""
+        access = self._access
         for extent in decode_vhd(exchange.read, _pass_over, access.size_bytes, access.label, relative=True):
-            if extent.zero:
-                continue
-            if changes and changes[-1].end == extent.start:
-                changes[-1] = Extent(changes[-1].start, extent.end - changes[-1].start, zero=False)
-            elif len(changes) < _MOST_CHANGES:
-                changes.append(extent)
-            else:
-                raise SourceLimit(f"The changes of {access.label} are in too many pieces", code="changes-too-many")
+            if not extent.zero:
+                self._add(extent)
 
-    _export(access, {"format": "vhd", "base": base}, timeout_seconds, lambda _: None, receive)
-    return tuple(changes)
+    def _add(self, extent: Extent) -> None:
+        if self.found and self.found[-1].end == extent.start:
+            before = self.found.pop()
+            extent = Extent(before.start, before.length + extent.length, zero=False)
+        self.found.append(extent)
+        if len(self.found) > _MOST_CHANGES:
+            raise SourceLimit(f"The changes of {self._access.label} are in too many pieces", code="changes-too-many")
 
 
 def _pass_over(offset: int, data: memoryview) -> None:
     del offset, data
-
-
-def _export(
-    access: VdiAccess,
-    query: Mapping[str, str],
-    timeout_seconds: float,
-    entered: Callable[[Exchange], None],
-    receive: Callable[[Exchange], None],
-) -> None:
-    """Ask for a stream, hand it to `receive`, and be sure of its end."""
-    with TransferTask(access.pool, f"The export of {access.label}") as task:
-        asked = {"vdi": access.uuid, **query, "task_id": task.reference}
-        try:
-            with Exchange(access, "GET", EXPORT_PATH, asked, timeout_seconds=timeout_seconds) as exchange:
-                entered(exchange)
-                receive(exchange)
-        except (SourceCorrupt, SourceInvalid) as broken:
-            raise task.cause(broken) if broken.code in (EXPORT_CUT, REFUSED) else broken from None
-        task.succeed()

@@ -86,7 +86,11 @@ class NbdRead:
         self._lock = Lock()  # guards the two below
         self._lines: list[_Line] = []
         self._closed = False
-        self._retried(lambda _: None)
+        try:
+            self._retried(lambda _: None)
+        except BaseException:
+            self.close()
+            raise
 
     def extents(self) -> Iterator[Extent]:
         """Yield the disk in order, gapless; without `base:allocation` at the host all of it is data."""

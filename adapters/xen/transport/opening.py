@@ -8,8 +8,9 @@ from __future__ import annotations
 from adapters.errors import SourceInvalid
 from adapters.port import BlockReader, TransportChoice
 from adapters.xen.transport.access import VdiAccess
-from adapters.xen.transport.exportread import ExportRead
+from adapters.xen.transport.exportread import ExportRead, export_format
 from adapters.xen.transport.nbdread import NbdRead
+from adapters.xen.transport.qcowread import QcowRead
 
 __all__ = ["VdiAccess", "open_reader"]
 
@@ -22,5 +23,6 @@ def open_reader(choice: TransportChoice, access: VdiAccess) -> BlockReader:
     if choice.kind in ("nbd", "insecure_nbd"):
         return NbdRead(access, secure=choice.kind == "nbd")
     if choice.kind == "export":
-        return ExportRead(access)
+        form = export_format(access.size_bytes, access.image_formats)
+        return QcowRead(access) if form == "qcow2" else ExportRead(access, format=form)
     raise SourceInvalid(f"{access.label} cannot be opened by {choice.kind}", code="transport-impossible")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Literal
 from uuid import uuid4
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
 from adapters.port import DiskImage
 from adapters.virtualdisk.vhdwriter import VhdStream
 from adapters.xen.transport.access import VdiAccess
@@ -76,8 +76,8 @@ def _begun(
 ) -> Exchange:
     try:
         return Exchange(access, "PUT", IMPORT_PATH, query, length=length, timeout_seconds=timeout_seconds)
-    except SourceInvalid as refused:
-        raise task.cause(refused) from None
+    except (SourceInvalid, SourceUnavailable) as broken:
+        raise task.cause(broken) from None
 
 
 def _raw(image: DiskImage) -> Iterator[memoryview]:

@@ -1,7 +1,7 @@
 """The data side of the simulated pool: NBD behind `nbd_proxy`, and the handlers of streams, over the disks' files.
 
-VHDs that are exported whole are made by QEMU, and those that are imported are read by it. A handler answers 200 before
-the first byte, as xapi does: whether a stream was the disk is told by its task alone.
+VHDs and qcow2 files that are exported whole are made by QEMU, and VHDs that are imported are read by it. A handler
+answers 200 before the first byte, as xapi does: whether a stream was the disk is told by its task alone.
 """
 
 from __future__ import annotations
@@ -67,6 +67,12 @@ def _served(pool: XapiSimulator, uuid: str, session: str) -> Path | None:
     return None
 
 
+def _require_free(pool: XapiSimulator, vdi: str) -> None:
+    with pool.records.lock:
+        if _written(pool, vdi):
+            raise XapiFailure("VDI_IN_USE", vdi, "attach")
+
+
 def _written(pool: XapiSimulator, vdi: str) -> bool:
     """Whether a machine runs on the disk: then it cannot be attached elsewhere, read-only or not."""
     return bool(pool.records.find("VBD", VDI=vdi, mode="RW", currently_attached=True))
@@ -97,8 +103,6 @@ def _handle(pool: XapiSimulator, serve: Any, request: HttpRequest) -> None:
             vdi = pool.records.by_uuid("VDI", request.query["vdi"])
             sr = pool.records.get("VDI", vdi)["SR"]
             hosts = [pool.records.get("PBD", pbd)["host"] for pbd in pool.records.find("PBD", SR=sr)]
-            if _written(pool, vdi):
-                raise XapiFailure("VDI_IN_USE", vdi, "attach")
         if request.host not in hosts:
             address = f"{pool.world.address_of(hosts[0])}:{pool.port}"
             told = "&".join(f"{name}={value}" for name, value in request.query.items())
@@ -119,7 +123,7 @@ def _end(pool: XapiSimulator, task: str, **outcome: Any) -> None:
 
 def _export(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
     form = request.query.get("format", "raw")
-    if form not in ("raw", "vhd"):
+    if form not in ("raw", "vhd", "qcow2"):
         request.send(404, {})
         raise XapiFailure("INTERNAL_ERROR", f"Unknown format {form}")
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
@@ -127,20 +131,23 @@ def _export(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
         base = request.query.get("base")
         if form == "raw":
             stream = _pieces(path)
+        elif form == "qcow2":
+            stream = _pieces(_converted(path, "raw", Path(folder) / "qcow2", "qcow2"))
         elif base is not None:
             stream = delta(pool.disks.path(pool.records.by_uuid("VDI", base)), path)
         else:
             stream = _pieces(_converted(path, "raw", Path(folder) / "vhd", "vpc", "-o", "subformat=dynamic,force_size"))
-        request.send(200, {"Content-Type": "application/octet-stream"}, _spoiled(pool, request, stream))
+        request.send(200, {"Content-Type": "application/octet-stream"}, _spoiled(pool, request, vdi, stream))
 
 
-def _spoiled(pool: XapiSimulator, request: HttpRequest, stream: Iterator[bytes]) -> Iterator[bytes]:
+def _spoiled(pool: XapiSimulator, request: HttpRequest, vdi: str, stream: Iterator[bytes]) -> Iterator[bytes]:
     place = f"{request.method} {request.path}"
     if pool.faults.take(place, StaySilent):
         pool.closing.wait()
         raise HungUp
     cut = pool.faults.take(place, CutStream)
     left = cut.after_bytes if cut else None
+    _require_free(pool, vdi)
     for piece in stream:
         yield piece if left is None else piece[:left]
         if left is not None and (left := left - len(piece)) <= 0:
@@ -151,6 +158,7 @@ def _import(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
     """Write as xapi's helper does: of a VHD the sectors that it has, and nothing between them."""
     form, length = request.query.get("format", "raw"), int(request.headers.get("Content-Length") or 0)
     request.send(200, {})
+    _require_free(pool, vdi)
     cut = pool.faults.take(f"{request.method} {request.path}", CutStream)
     with tempfile.TemporaryDirectory(prefix="import-") as folder:
         got = Path(folder) / "got"

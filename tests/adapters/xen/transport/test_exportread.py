@@ -41,9 +41,11 @@ def open_export(lab: PoolLab) -> Iterator[Open]:
     """Open readers of a snapshot, and close them at the end; no task and no spool is left."""
     readers: list[ExportRead] = []
 
-    def opened(format: Any = None, spool: Spool | None = None, **changes: Any) -> ExportRead:
+    def opened(
+        format: Any = None, spool: Spool | None = None, timeout_seconds: float = 10, **changes: Any
+    ) -> ExportRead:
         access = lab.access(lab.snapshot())
-        reader = ExportRead(replace(access, **changes), format=format, timeout_seconds=5, spool=spool)
+        reader = ExportRead(replace(access, **changes), format=format, timeout_seconds=timeout_seconds, spool=spool)
         readers.append(reader)
         return reader
 
@@ -132,8 +134,8 @@ def refused_of_size(reader: ExportRead) -> AdapterError:
 def test_a_silent_host_is_an_error(lab: PoolLab, open_export: Open) -> None:
     """A host that sends nothing more does not hold a backup for ever."""
     lab.pool.faults.on(GET, StaySilent())
-    error = refused(open_export("raw"), lab)
-    assert (type(error), error.code) == (SourceUnavailable, "transfer-lost")
+    error = refused(open_export("raw", timeout_seconds=0.5), lab)
+    assert (type(error), error.code) == (SourceUnavailable, "transfer-silent")
 
 
 def test_a_dead_session_is_an_error_that_says_so(lab: PoolLab) -> None:
@@ -182,13 +184,22 @@ def test_an_untrusted_host_is_refused(lab: PoolLab, open_export: Open) -> None:
     assert (type(error), error.code) == (SourceDenied, "certificate-untrusted")
 
 
-def test_a_disk_too_large_for_a_vhd_travels_raw(lab: PoolLab) -> None:
-    """Above xapi's limit for VHDs a raw stream is asked for, and a VHD is refused before the pool is asked."""
-    assert [export_format(size) for size in (512, MOST_VHD_BYTES, MOST_VHD_BYTES + 512)] == ["vhd", "vhd", "raw"]
+def test_a_disk_too_large_for_a_vhd_travels_otherwise(lab: PoolLab) -> None:
+    """Above xapi's limit for VHDs a VHD is refused before the pool is asked; qcow2 only of storage that has it."""
+    sizes = (512, MOST_VHD_BYTES, MOST_VHD_BYTES + 512)
+    assert [export_format(size, ()) for size in sizes] == ["vhd", "vhd", "raw"]
+    assert [export_format(size, {"vhd", "qcow2"}) for size in sizes] == ["vhd", "vhd", "qcow2"]
     access = replace(lab.access(lab.snapshot()), size_bytes=MOST_VHD_BYTES + 512)
     with pytest.raises(SourceInvalid) as error:
         ExportRead(access, format="vhd")
     assert error.value.code == "vhd-too-large"
+
+
+def test_a_disk_in_use_is_told_in_the_pools_words(lab: PoolLab) -> None:
+    """A disk that a machine writes is no snapshot: 200 and a hang-up, and the reason in the task."""
+    reader = ExportRead(lab.access(lab.pool.vdi("web")), timeout_seconds=10)
+    assert refused(reader, lab).code == "vdi-in-use"
+    reader.close()
 
 
 def test_a_disk_that_is_gone_is_told(lab: PoolLab) -> None:

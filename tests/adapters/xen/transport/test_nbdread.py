@@ -20,7 +20,6 @@ from adapters.errors import (
 )
 from adapters.port import Extent
 from adapters.xen.transport.nbdread import NbdRead
-from adapters.xen.transport.places import HostPlaces
 from tests.adapters.xen.transport.conftest import DISK, MIB, UUID, Lab
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
@@ -166,6 +165,15 @@ def test_a_wrong_certificate_is_refused(lab: Lab, tmp_path: Path) -> None:
     error = refused(lab)
     assert (type(error), error.code) == (SourceDenied, "nbd-tls-pin")
     assert (lab.proxy.entered, lab.proxy.accepted, lab.time.sleeps) == ([], 1, [])
+
+
+def test_a_wrong_certificate_behind_a_right_one_leaves_nothing_open(lab: Lab, tmp_path: Path) -> None:
+    """A second connection to a server that is another one now fails the disk, and the first connection is closed."""
+    other = Authority(tmp_path / "other").issue("server", [lab.proxy.subject]).read_text()
+    certificates = iter([lab.proxy.certificate])
+    lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"cert": next(certificates, other)}]
+    assert refused(lab).code == "nbd-tls-pin"
+    eventually(lambda: lab.proxy.open == 0, "the host has no connection any more")
 
 
 def test_a_wrong_subject_is_refused(lab: Lab) -> None:
@@ -323,20 +331,3 @@ def test_nothing_shows_the_session(lab: Lab) -> None:
     """Neither the reader nor how to reach the disk shows the session's id."""
     reader = lab.read()
     assert lab.pool.id not in repr(reader) + repr(lab.pool.access(UUID, lab.runtime_dir)) + str(vars(reader))
-
-
-def test_places_are_those_of_a_name(tmp_path: Path) -> None:
-    """Places of one host are apart from another's, can all be taken, and are free again once left."""
-    one, other = HostPlaces(tmp_path, "a", 2), HostPlaces(tmp_path, "b", 2)
-    held = [one.enter(0), one.enter(0)]
-    assert one.try_enter() is None
-    with pytest.raises(SourceLimit):
-        one.enter(0)
-    with other.one():
-        pass
-    held[0].leave()
-    held[0].leave()
-    again = one.try_enter()
-    assert again is not None
-    again.leave()
-    held[1].leave()
