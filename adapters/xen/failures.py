@@ -97,7 +97,8 @@ class Redaction:
         """Return a text without what must not be shown, in one line of some length at the most."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join(_IN_URLS.sub(r"\1***", text).split())[:_LONGEST]
+        line = " ".join(_IN_URLS.sub(r"\1***", text).split())[:_LONGEST]
+        return "".join(character for character in line if character.isprintable())  # it may end in a terminal
 
 
 def failure_error(details: Sequence[str], what: str) -> AdapterError:

@@ -1,6 +1,5 @@
 """One login at a pool's master, renewed, and moved with the master. Imports `adapters.errors`, `.secret`, this package.
 
-- The password leaves its Secret in `_log_in` alone, once for each login, behind a verified certificate.
 - A read is repeated on a new connection, after a new login, or at the new master. A call with an effect never is: a
   reply that does not come is `reply-lost`, and whether the call was heard is found out by looking at the pool.
 - Each connection is one thread's for the length of a call; the login is shared. `epoch` tells that it was renewed.
@@ -8,32 +7,27 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUnavailable
+from adapters.errors import SourceInvalid, SourceUnavailable
 from adapters.secret import Secret
 from adapters.xen.failures import failure_error
 from adapters.xen.lines import Lines, Refused, Unanswered, Unreachable
+from adapters.xen.logins import WARM_SECONDS, Login, Logins, Timing
 from adapters.xen.settings import XenSettings
 from adapters.xen.tasks import TASK_SECONDS, TaskWaiter, never
 from adapters.xen.trust import trust_context
 from adapters.xen.values import typed
 
-_API_VERSION = "2.21"
-_ORIGINATOR = "holdfast"
-_IDLE_SECONDS = 60.0
-_WARM_SECONDS = 5.0
-"""A connection used this moment is none that the host closed meanwhile: a call with an effect wants such a one."""
+__all__ = ["Session", "Timing", "is_read"]
 
+_IDLE_SECONDS = 60.0
 _MOST_RENEWALS = 3
-_MOST_MEMBERS = 128
 _ENDED = ("SESSION_INVALID", "HOST_IS_SLAVE")
 _EMERGENCY = (
     "HOST_STILL_BOOTING HOST_IN_EMERGENCY_MODE HOST_HAS_NO_MANAGEMENT_IP HOST_ITS_OWN_SLAVE HOST_UNKNOWN_TO_MASTER"
@@ -41,30 +35,6 @@ _EMERGENCY = (
 )
 _WAITED_FOR = (*_ENDED, *_EMERGENCY.split())
 """What a host answers that is not, or not yet, or no longer the master: another one may be, or it may be soon."""
-
-_ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,255}")
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long a host may be silent, also in connecting, one wait for events lasts, a lost master is looked for.
-
-    A master that answered before is looked for again and again: a pool takes its time to name another one, and so does
-    a restart.
-    """
-
-    call_seconds: float = 120
-    connect_seconds: float = 20
-    event_seconds: float = 30
-    search_seconds: float = 300
-    search_pause_seconds: float = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Login:
-    master: str
-    session: Secret
-    epoch: int
 
 
 def is_read(method: str) -> bool:
@@ -87,16 +57,13 @@ class Session:
         self.settings = settings
         self.timing = timing or Timing()
         self.ssl_context: ssl.SSLContext = trust_context(settings)
-        self._clock = clock
-        self._sleep = sleep
         self._lines = Lines(
             self.ssl_context, settings.port, self.timing.call_seconds, self.timing.connect_seconds, clock
         )
         self._lock = threading.RLock()
-        self._members = list(dict.fromkeys((settings.host, *settings.members)))
-        self._current: _Login | None = None
-        self._logins = 0
         self._closed = threading.Event()
+        self._logins = Logins(settings, self.timing, self._lines, self._closed.is_set, clock=clock, sleep=sleep)
+        self._current: Login | None = None
         self._tasks = TaskWaiter(
             self.call,
             event_seconds=self.timing.event_seconds,
@@ -151,7 +118,7 @@ class Session:
             login, self._current = self._current, None
         if login is not None:
             with suppress(Refused, Unreachable, Unanswered):  # the session ends by itself
-                self._lines.ask(login.master, "session.logout", (login.session.reveal(),), _WARM_SECONDS)
+                self._lines.ask(login.master, "session.logout", (login.session.reveal(),), WARM_SECONDS)
         self._lines.close()
 
     def _read(self, method: str, args: tuple[object, ...]) -> Any:
@@ -182,7 +149,7 @@ class Session:
         self._read("pool.get_all", ())
         login = self._in_force()
         try:
-            return self._lines.ask(login.master, method, (login.session.reveal(), *args), _WARM_SECONDS)
+            return self._lines.ask(login.master, method, (login.session.reveal(), *args), WARM_SECONDS)
         except Unreachable as failure:
             raise failure.error from None
         except Unanswered as failure:
@@ -198,83 +165,17 @@ class Session:
             hint="It is not sent again; whether it had an effect is found out by looking at the pool.",
         )
 
-    def _in_force(self) -> _Login:
+    def _in_force(self) -> Login:
         with self._lock:
             if self._closed.is_set():
                 raise SourceInvalid(f"The session at {self.settings.host} is closed", code="session-closed")
             if self._current is None:
-                self._current = self._search()
+                self._current = self._logins.search()
             return self._current
 
-    def _renew(self, seen: _Login) -> None:
+    def _renew(self, seen: Login) -> None:
         """Log in again, wherever the master is, unless another thread did since `seen`."""
         with self._lock:
             if self._current is seen:
                 self._current = None
                 self._lines.hang_up()
-
-    def _search(self) -> _Login:
-        """Find the master and log in. Looks around again and again only for one that was there before."""
-        deadline = self._clock() + (self.timing.search_seconds if self._logins else 0)
-        while True:
-            failures: list[AdapterError] = []
-            login = self._look_around(failures)
-            if login is not None:
-                self._learn_members(login)
-                return login
-            denied = next((error for error in failures if isinstance(error, SourceDenied)), None)
-            if denied is not None or self._clock() >= deadline or self._closed.is_set():
-                raise denied or failures[0]
-            self._sleep(self.timing.search_pause_seconds)
-
-    def _look_around(self, failures: list[AdapterError]) -> _Login | None:
-        """Ask the known hosts in turn, and at once the one that a member calls its master."""
-        waiting, asked = list(self._members), set[str]()
-        while waiting and len(asked) < _MOST_MEMBERS and not self._closed.is_set():
-            host = waiting.pop(0)
-            if host in asked:
-                continue
-            asked.add(host)
-            try:
-                return self._log_in(host)
-            except Refused as refused:
-                name, *parameters = refused.details
-                if name == "HOST_IS_SLAVE" and parameters and _ADDRESS.fullmatch(parameters[0]):
-                    waiting.insert(0, parameters[0])
-                    continue
-                failures.append(failure_error(refused.details, f"{host} did not let {self.settings.user} in"))
-                if isinstance(failures[-1], SourceDenied):
-                    return None  # more tries with the same password would only lock the user out
-            except (Unreachable, Unanswered) as failure:
-                failures.append(failure.error)
-        if not failures:
-            failures.append(
-                SourceUnavailable(
-                    "The pool has no master", code="no-master", why="each host says that another one is it"
-                )
-            )
-        return None
-
-    def _log_in(self, host: str) -> _Login:
-        password = self.settings.password.reveal()
-        hidden = self._lines.redaction.hiding(password)
-        params = (self.settings.user, password, _API_VERSION, _ORIGINATOR)
-        with hidden:
-            reference = self._lines.ask(host, "session.login_with_password", params, _WARM_SECONDS)
-        if not isinstance(reference, str) or not reference:
-            raise Unanswered(
-                SourceInvalid(f"{host} did not answer as XenAPI does", code="answer-unreadable", why="no session")
-            )
-        self._lines.redaction.learn(reference)
-        self._logins += 1
-        return _Login(host, Secret(lambda: reference), self._logins)
-
-    def _learn_members(self, login: _Login) -> None:
-        """Put the master first, and after it whom the pool may name as the next one."""
-        addresses = [login.master, *self._members]
-        with suppress(Refused, Unreachable, Unanswered, AttributeError):  # then the settings' hosts are all we know
-            records = self._lines.ask(
-                login.master, "host.get_all_records", (login.session.reveal(),), _WARM_SECONDS
-            ).values()
-            addresses += [str(record.get("address")) for record in records]
-        self._members = [host for host in dict.fromkeys(addresses) if _ADDRESS.fullmatch(host)][:_MOST_MEMBERS]

@@ -52,6 +52,7 @@ def test_what_was_learnt_is_taken_out() -> None:
     redaction.learn("OpaqueRef:secret")
     shown = redaction.shown("OpaqueRef:secret in /export_raw_vdi?vdi=1&session_id=OpaqueRef:other&x=1\nand more")
     assert shown == "*** in /export_raw_vdi?vdi=1&session_id=***&x=1 and more"
+    assert redaction.shown("red\x1b[31m" + "x" * 10_000) == "red[31m" + "x" * 392
     with redaction.hiding("for a while"):
         assert redaction.shown("for a while") == "***"
     assert redaction.shown("for a while") == "for a while"
