@@ -21,7 +21,7 @@ from adapters.nbd.reader import zero_extents
 from adapters.port import Extent
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.transport.nbdinfo import NbdPlace, nbd_places
-from adapters.xen.transport.places import TURN_SECONDS, HostPlaces, Place, none_free
+from adapters.xen.transport.places import HostPlaces, Place, none_free
 
 T = TypeVar("T")
 
@@ -37,10 +37,11 @@ _LONGEST_PAUSE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a read goes on after its connection was lost, and how long a disk waits for a place at a busy host."""
+    """How long a read goes on after its connection was lost, and how long a disk waits for a place at a busy host:
+    others may be in the middle of theirs. `timeout_seconds` bounds each answer."""
 
     lost_seconds: float = 180.0
-    turn_seconds: float = TURN_SECONDS
+    turn_seconds: float = 3600.0
     timeout_seconds: float = 60.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

@@ -9,17 +9,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from adapters.errors import SourceLimit, SourceUnavailable
-
-TURN_SECONDS = 3600.0
-"""How long a disk waits for a place: others may be in the middle of theirs."""
-
-_LOOK_SECONDS = 0.2
 
 
 class Place:
@@ -38,23 +30,13 @@ class Place:
 class HostPlaces:
     """`cap` places of the service `name`; processes whose caps differ share the places that both have."""
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        cap: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, folder: Path, name: str, cap: int) -> None:
         self._folder = folder / f"places-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         self._name = name
         self._cap = cap
-        self._clock = clock
-        self._sleep = sleep
 
     def try_enter(self) -> Place | None:
-        """Take a place if one is free now."""
+        """Take a place if one is free now. Raises SourceUnavailable where they cannot be counted."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return next(filter(None, map(self._lock, range(self._cap))), None)
@@ -63,26 +45,8 @@ class HostPlaces:
                 f"The connections to {self._name} cannot be counted", code="host-connections-unknown", why=str(error)
             ) from None
 
-    def enter(self, seconds: float = TURN_SECONDS) -> Place:
-        """Take a place. Raises SourceLimit when none becomes free within `seconds`."""
-        deadline = self._clock() + seconds
-        while (place := self.try_enter()) is None:
-            if self._clock() >= deadline:
-                raise none_free(self._name, self._cap, seconds)
-            self._sleep(_LOOK_SECONDS)
-        return place
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place for the length of the block, for a connection that is closed within it."""
-        place = self.enter()
-        try:
-            yield
-        finally:
-            place.leave()
-
     def _lock(self, number: int) -> Place | None:
-        # A program started while we hold a place must not hold it on: descriptors of Python are not inherited.
+        # A program that is started while we hold a place must not hold it on: the lock is of the open file.
         descriptor = os.open(self._folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

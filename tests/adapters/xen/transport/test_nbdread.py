@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from adapters.xen.transport.nbdread import NbdRead
 from tests.adapters.xen.transport.conftest import DISK, MIB, UUID, Lab
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
+from tests.support.hold_places import other_process
 from tests.support.xapi.nbd_proxy import NbdProxy
 
 
@@ -309,6 +312,19 @@ def test_our_own_limit_is_waited_for_and_told(lab: Lab) -> None:
     assert 30 < lab.time.now <= 50
     first.close()
     assert read(lab.read(connections_per_host=1), 0, 512) == DISK[:512]
+
+
+def test_another_process_counts(lab: Lab) -> None:
+    """Places that a job of another process holds at the host are not taken twice; its kill -9 frees them."""
+    der = ssl.PEM_cert_to_DER_cert(lab.proxy.certificate)
+    name = f"xen-nbd {hashlib.sha256(der).hexdigest()}"
+    with other_process(lab.runtime_dir, name, 16, 16) as process:
+        with pytest.raises(SourceLimit):
+            lab.read()
+        assert not lab.proxy.accepted
+        process.kill()
+        process.wait(60)
+        assert read(lab.read(turn_seconds=1e6), 0, 512) == DISK[:512]
 
 
 def test_second_connections_leave_half_of_the_places(lab: Lab) -> None:
