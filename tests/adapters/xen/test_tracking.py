@@ -10,7 +10,7 @@ from adapters.errors import SourceUnavailable
 from adapters.port import Tracked, Untracked
 from adapters.xen.source import XenSource
 from tests.adapters.xen.conftest import MakeSource, StartPool
-from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt, request
+from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt
 from tests.support.xapi.building import NO_TRACKING, DiskSpec, MachineSpec, SrSpec
 from tests.support.xapi.faults import Fail, FailTask, LoseReply
 from tests.support.xapi.simulator import XapiSimulator
@@ -204,18 +204,6 @@ def test_a_disk_that_was_migrated_is_another_disk(pool: XapiSimulator, source: X
     assert machine_named(source, "vm").disks[0].identity != identity
     assert cause(source, bases) == "tracking-was-off"
     assert cause(source, bases) == "disk-replaced"
-
-
-def test_the_frozen_disk_itself_is_no_base(pool: XapiSimulator, source: XenSource) -> None:
-    """A token that names the new snapshot is refused before the pool is asked."""
-    machine = machine_named(source, "vm")
-    bases = bases_of(source, "vm")
-    snapshot = source.snapshot(machine, request(machine, bases))
-    own = snapshot.disks["0"].base_token
-    snapshot.release(committed=True)
-    assert own is not None
-    pool.faults.on("VDI.list_changed_blocks", Fail("SR_BACKEND_FAILURE_460"))
-    assert cause(source, {"0": own}) == "changes-unrelated"
 
 
 def test_a_disk_larger_than_two_tib(start_pool: StartPool, source_of: MakeSource) -> None:
