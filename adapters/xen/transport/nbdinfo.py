@@ -52,13 +52,14 @@ def nbd_places(access: VdiAccess, *, secure: bool) -> tuple[NbdPlace, ...]:
 
 def _place(label: str, record: Mapping[str, Any], secure: bool) -> NbdPlace:
     try:
-        address = str(TcpAddress(str(record["address"]), int(record["port"])))
+        host, _, _ = str(record["address"]).partition("/")  # IPv6 comes with the length of its prefix
+        address = str(TcpAddress(host, int(record["port"])))
         export, pem, subject = str(record["exportname"]), str(record["cert"]), str(record["subject"])
     except (KeyError, TypeError, ValueError):
         raise _malformed(label, "it lacks the address, the port, the name, the certificate or its subject") from None
     certificate = _leaf(label, pem) if pem or secure else b""
-    host = hashlib.sha256(certificate).hexdigest() if certificate else str(record["address"])
-    return NbdPlace(address, host, Secret(lambda: export), _policy(label, certificate, subject) if secure else None)
+    known_by = hashlib.sha256(certificate).hexdigest() if certificate else host
+    return NbdPlace(address, known_by, Secret(lambda: export), _policy(label, certificate, subject) if secure else None)
 
 
 def _policy(label: str, certificate: bytes, subject: str) -> TlsPolicy:

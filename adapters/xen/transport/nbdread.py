@@ -1,7 +1,8 @@
 """The `nbd` transport: a snapshot's VDI read over NBD from a host of the pool, in TLS unless that was waived by name.
 
 Imports `adapters` and this package only. A snapshot does not change: what is lost with a connection, a session or a
-host is read again through a new connection, whose export's name was taken anew, until the patience ends.
+host is read again through a new connection, whose export's name was taken anew, until the patience ends. A disk has one
+connection: hosts serve few, and several of them were not faster.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock, RLock
+from threading import Lock
 from typing import TypeVar
 
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
@@ -24,9 +25,6 @@ from adapters.xen.transport.nbdinfo import NbdPlace, nbd_places
 from adapters.xen.transport.places import HostPlaces, Place, none_free
 
 T = TypeVar("T")
-
-CONNECTIONS = 2
-"""How many connections a disk has where places are free: a host answers the requests of one connection in turn."""
 
 _OF_ONE_HOST = (SourceUnavailable, SourceNotFound, SourceLimit)
 """Failures at one address that another one may not have."""
@@ -47,13 +45,12 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
-    """One connection with its place; `users` read through it now."""
+    """One connection with its place."""
 
     client: NbdClient
     place: Place
-    users: int = 0
 
     def close(self) -> None:
         self.client.close()
@@ -68,7 +65,6 @@ class NbdRead:
         access: VdiAccess,
         *,
         secure: bool = True,
-        connections: int = CONNECTIONS,
         patience: Patience | None = None,
     ) -> None:
         if not secure and not access.insecure_nbd:
@@ -81,23 +77,18 @@ class NbdRead:
         self.transport = "nbd" if secure else "insecure_nbd"
         self._access = access
         self._secure = secure
-        self._wanted = connections
         self._patience = patience or Patience()
-        self._opening = RLock()
+        self._opening = Lock()
         self._lock = Lock()  # guards the two below
-        self._lines: list[_Line] = []
+        self._current: _Line | None = None
         self._closed = False
-        try:
-            self._retried(lambda _: None)
-        except BaseException:
-            self.close()
-            raise
+        self._retried(lambda _: None)
 
     def extents(self) -> Iterator[Extent]:
         """Yield the disk in order, gapless; without `base:allocation` at the host all of it is data."""
         position = 0
         while position < self.size_bytes:
-            known, position = self._retried(lambda line: _some_extents(line.client, position))  # noqa: B023 - run here
+            known, position = self._retried(lambda client: _some_extents(client, position))  # noqa: B023 - run here
             yield from known
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
@@ -108,25 +99,25 @@ class NbdRead:
                 code="read-past-end",
                 why=f"it has {self.size_bytes} bytes",
             )
-        self._retried(lambda line: line.client.pread_into(offset, buffer))
+        self._retried(lambda client: client.pread_into(offset, buffer))
 
     def close(self) -> None:
-        """Close the connections; twice is harmless. Reads in flight raise."""
+        """Close the connection; twice is harmless. Reads in flight raise."""
         with self._lock:
             self._closed = True
-            lines, self._lines = self._lines, []
-        for line in lines:
+            line, self._current = self._current, None
+        if line is not None:
             line.close()
 
-    def _retried(self, work: Callable[[_Line], T]) -> T:
-        """Do `work` on a connection, again on another one while connections are lost and patience lasts."""
+    def _retried(self, work: Callable[[NbdClient], T]) -> T:
+        """Do `work` on the connection, again on another one while connections are lost and patience lasts."""
         patience, pause = self._patience, _FIRST_PAUSE_SECONDS
         failing_since: float | None = None
         while True:
             line: _Line | None = None
             try:
                 line = self._line()
-                return self._on(line, work)
+                return work(line.client)
             except AdapterError as error:
                 if line is not None:
                     self._drop(line)
@@ -144,70 +135,47 @@ class NbdRead:
         lost = error.code in {"nbd-no-export", "nbd-closed"} or isinstance(error, SourceUnavailable)
         return self._patience.lost_seconds if lost and error.code != "nbd-no-network" else 0
 
-    def _on(self, line: _Line, work: Callable[[_Line], T]) -> T:
-        try:
-            return work(line)
-        finally:
-            with self._lock:
-                line.users -= 1
-
     def _line(self) -> _Line:
-        """The connection with the fewest readers; where there is none, open those that we may have."""
-        if (line := self._idlest()) is not None:
+        """The connection; where there is none, one reader opens it and the others wait."""
+        if (line := self._open_line()) is not None:
             return line
         with self._opening:
-            if (line := self._idlest()) is not None:
+            if (line := self._open_line()) is not None:
                 return line
-            cap = self._access.connections_per_host
-            self._add(self._connect(cap))
-            for _ in range(1, self._wanted):
-                try:
-                    self._add(self._connect(cap // 2))  # the other half is for disks that have none
-                except _OF_ONE_HOST:
-                    break  # one is enough
-            if (line := self._idlest()) is None:
-                raise SourceUnavailable("The connections were lost at once", code="nbd-lost")
-            return line
+            made = self._connect()
+            with self._lock:
+                if not self._closed:
+                    self._current = made
+                    return made
+            made.close()
+            raise _closed()
 
-    def _idlest(self) -> _Line | None:
+    def _open_line(self) -> _Line | None:
         with self._lock:
             if self._closed:
-                raise SourceUnavailable("The reader was closed", code="reader-closed")
-            line = min(self._lines, key=lambda one: one.users, default=None)
-            if line is not None:
-                line.users += 1
-            return line
-
-    def _add(self, line: _Line) -> None:
-        with self._lock:
-            if not self._closed:
-                self._lines.append(line)
-                return
-        line.close()
+                raise _closed()
+            return self._current
 
     def _drop(self, line: _Line) -> None:
         """Close a connection that failed, unless another reader did."""
         with self._lock:
-            if line not in self._lines:
+            if self._current is not line:
                 return
-            self._lines.remove(line)
+            self._current = None
         line.close()
 
-    def _connect(self, cap: int) -> _Line:
-        """Connect to one of the addresses that the pool tells now, at a host with fewer than `cap` connections.
-
-        Raises what the last address met.
-        """
+    def _connect(self) -> _Line:
+        """Connect to one of the addresses that the pool tells now. Raises what the last of them met."""
         places = nbd_places(self._access, secure=self._secure)
         first = zlib.crc32(self._access.uuid.encode()) % len(places)  # disks spread over hosts
         *others, last = places[first:] + places[:first]
         for place in others:
             with suppress(*_OF_ONE_HOST):
-                return self._connect_to(place, cap)
-        return self._connect_to(last, cap)
+                return self._connect_to(place)
+        return self._connect_to(last)
 
-    def _connect_to(self, place: NbdPlace, cap: int) -> _Line:
-        access = self._access
+    def _connect_to(self, place: NbdPlace) -> _Line:
+        access, cap = self._access, self._access.connections_per_host
         turn = HostPlaces(access.runtime_dir, f"xen-nbd {place.host}", cap).try_enter()
         if turn is None:
             raise none_free(place.address, cap, self._patience.turn_seconds)
@@ -227,6 +195,10 @@ class NbdRead:
                 why=f"{client.size_bytes} bytes instead of {self.size_bytes}",
             )
         return line
+
+
+def _closed() -> SourceUnavailable:
+    return SourceUnavailable("The reader was closed", code="reader-closed")
 
 
 _EXTENTS_AT_ONCE = 4096

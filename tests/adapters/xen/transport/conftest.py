@@ -47,11 +47,11 @@ class Lab:
     info: Callable[[str, str], list[dict[str, Any]]]
     readers: list[NbdRead]
 
-    def read(self, *, secure: bool = True, connections: int = 2, turn_seconds: float = 50, **changes: Any) -> NbdRead:
+    def read(self, *, secure: bool = True, turn_seconds: float = 50, **changes: Any) -> NbdRead:
         """Open a reader that waits in no time."""
         patience = Patience(60, turn_seconds, clock=self.time.clock, sleep=self.time.sleep)
         access = self.pool.access(UUID, self.runtime_dir, **changes)
-        reader = NbdRead(access, secure=secure, connections=connections, patience=patience)
+        reader = NbdRead(access, secure=secure, patience=patience)
         self.readers.append(reader)
         return reader
 

@@ -21,6 +21,7 @@ from adapters.errors import (
     SourceUnavailable,
 )
 from adapters.port import Extent
+from adapters.xen.transport.nbdinfo import nbd_places
 from adapters.xen.transport.nbdread import NbdRead
 from tests.adapters.xen.transport.conftest import DISK, MIB, UUID, Lab
 from tests.support.certificates import Authority
@@ -57,7 +58,7 @@ def test_the_disk_is_read(lab: Lab) -> None:
     with pytest.raises(SourceInvalid, match="outside the disk"):
         read(reader, len(DISK), 1)
     assert (reader.size_bytes, reader.transport) == (len(DISK), "nbd")
-    assert lab.proxy.entered == [f"/{UUID}?session_id={lab.pool.id}"] * 2
+    assert lab.proxy.entered == [f"/{UUID}?session_id={lab.pool.id}"]
     assert not lab.time.sleeps
     reader.close()
     reader.close()
@@ -79,19 +80,20 @@ def test_a_host_without_block_status_is_read_whole(lab: Lab, tmp_path: Path, *, 
         reader.close()
 
 
-def test_threads_share_the_connections(lab: Lab) -> None:
-    """Reads of several threads at once are each right, over no more connections than were asked for."""
-    reader = lab.read(connections=3)
+def test_threads_share_the_connection(lab: Lab) -> None:
+    """Reads of several threads at once are each right, over one connection, also while it is lost."""
+    reader = lab.read()
+    lab.proxy.cut_after = 2 * MIB
     places = [random.Random(number).randrange(len(DISK) - 70_000) for number in range(60)]
     with ThreadPoolExecutor(6) as pool:
         pieces = list(pool.map(lambda offset: read(reader, offset, 70_000), places))
     assert pieces == [DISK[offset : offset + 70_000] for offset in places]
-    assert lab.proxy.most == 3
+    assert (lab.proxy.accepted, lab.proxy.entered[0]) == (2, lab.proxy.entered[1])
 
 
 def test_a_lost_connection_is_replaced(lab: Lab) -> None:
     """A connection that is cut in the middle of an answer costs nothing but time."""
-    reader = lab.read(connections=1)
+    reader = lab.read()
     lab.proxy.cut_after = MIB
     assert read(reader) == DISK
     assert (lab.proxy.accepted, len(lab.time.sleeps)) == (2, 1)
@@ -99,7 +101,7 @@ def test_a_lost_connection_is_replaced(lab: Lab) -> None:
 
 def test_a_session_that_ends_in_the_middle_costs_no_byte(lab: Lab) -> None:
     """After a new log-in the export's name is taken anew: the old one's session is dead, and never used again."""
-    reader = lab.read(connections=1)
+    reader = lab.read()
     assert read(reader, 0, MIB) == DISK[:MIB]
     old = lab.pool.id
     lab.pool.log_in_again()
@@ -115,12 +117,12 @@ def test_a_session_that_is_dead_before_the_connection_is_asked_for_again(lab: La
     lab.pool.log_in_again()
     answers = iter([stale])
     lab.info = lambda uuid, session: [lab.proxy.info(uuid, next(answers, session))]
-    assert read(lab.read(connections=1)) == DISK
+    assert read(lab.read()) == DISK
 
 
 def test_block_status_goes_on_where_it_broke(lab: Lab) -> None:
     """Extents stay gapless through a lost connection."""
-    reader = lab.read(connections=1)
+    reader = lab.read()
     lab.proxy.drop_all()
     extents = list(reader.extents())
     assert [extent.start for extent in extents] == [0, *(extent.end for extent in extents[:-1])]
@@ -157,7 +159,7 @@ def test_another_address_is_tried(lab: Lab) -> None:
     lab.info = lambda uuid, session: [
         record | change for record in [lab.proxy.info(uuid, session)] for change in ({"port": port}, {}, {"port": port})
     ]
-    assert read(lab.read(connections=1)) == DISK
+    assert read(lab.read()) == DISK
     assert not lab.time.sleeps
 
 
@@ -168,15 +170,6 @@ def test_a_wrong_certificate_is_refused(lab: Lab, tmp_path: Path) -> None:
     error = refused(lab)
     assert (type(error), error.code) == (SourceDenied, "nbd-tls-pin")
     assert (lab.proxy.entered, lab.proxy.accepted, lab.time.sleeps) == ([], 1, [])
-
-
-def test_a_wrong_certificate_behind_a_right_one_leaves_nothing_open(lab: Lab, tmp_path: Path) -> None:
-    """A second connection to a server that is another one now fails the disk, and the first connection is closed."""
-    other = Authority(tmp_path / "other").issue("server", [lab.proxy.subject]).read_text()
-    certificates = iter([lab.proxy.certificate])
-    lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"cert": next(certificates, other)}]
-    assert refused(lab).code == "nbd-tls-pin"
-    eventually(lambda: lab.proxy.open == 0, "the host has no connection any more")
 
 
 def test_a_wrong_subject_is_refused(lab: Lab) -> None:
@@ -264,6 +257,16 @@ def test_an_answer_that_makes_no_sense_is_refused(lab: Lab, change: dict[str, ob
     assert (type(error), error.code) == (SourceInvalid, "nbd-info")
 
 
+def test_addresses_are_told_as_pools_tell_them(lab: Lab) -> None:
+    """A port is a string, an IPv6 address has its prefix behind it; several addresses of one host are one host's."""
+    told = ["10.0.0.7", "2001:db8::7/64", "xen1.example"]
+    lab.info = lambda uuid, session: [lab.proxy.info(uuid, session) | {"address": one, "port": "10809"} for one in told]
+    places = nbd_places(lab.pool.access(UUID, lab.runtime_dir), secure=True)
+    assert [place.address for place in places] == ["10.0.0.7:10809", "[2001:db8::7]:10809", "xen1.example:10809"]
+    assert len({place.host for place in places}) == 1
+    assert lab.pool.id not in repr(places)
+
+
 def test_more_disks_than_places_are_all_read(lab: Lab) -> None:
     """Disks that are read at once take turns at a host, also while it still counts connections that just ended."""
     lab.proxy.limit = 4
@@ -297,7 +300,7 @@ def test_a_host_that_others_use_to_its_limit_is_waited_for(lab: Lab) -> None:
             eventually(lambda: proxy.open < proxy.limit, "one left")
 
         lab.time.sleep = one_leaves  # type: ignore[method-assign]
-        assert read(lab.read(connections=1), 0, 4096) == DISK[:4096]
+        assert read(lab.read(), 0, 4096) == DISK[:4096]
     finally:
         for other in others:
             other.close()
@@ -305,7 +308,7 @@ def test_a_host_that_others_use_to_its_limit_is_waited_for(lab: Lab) -> None:
 
 def test_our_own_limit_is_waited_for_and_told(lab: Lab) -> None:
     """Where our own jobs have all places, a disk waits for its turn, and says so when none comes."""
-    first = lab.read(connections=1, connections_per_host=1)
+    first = lab.read(connections_per_host=1)
     with pytest.raises(SourceLimit) as full:
         lab.read(connections_per_host=1)
     assert full.value.code == "host-connections"
@@ -325,13 +328,6 @@ def test_another_process_counts(lab: Lab) -> None:
         process.kill()
         process.wait(60)
         assert read(lab.read(turn_seconds=1e6), 0, 512) == DISK[:512]
-
-
-def test_second_connections_leave_half_of_the_places(lab: Lab) -> None:
-    """A disk's second connection is not taken where disks that have none would soon have to wait."""
-    readers = [lab.read(connections=2, connections_per_host=6) for _ in range(4)]
-    eventually(lambda: lab.proxy.open == 5, "two and two halves")
-    assert all(read(reader, 0, 512) == DISK[:512] for reader in readers)
 
 
 def test_what_fails_to_open_holds_no_place(lab: Lab) -> None:
