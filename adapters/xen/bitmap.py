@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_BYTES = 65536
-_TEXT_STEP = 1 << 11
-"""Characters looked at in one go; a multiple of 4, so that each piece can be decoded for itself."""
+_TEXT_STEP = 1 << 10
+"""Characters that are looked at, and decoded, together."""
 
-_GAP_TEXT = 1 << 17
-_MOST_TEXT = 1 << 20
-_BYTES_STEP = 1 << 18
+_BYTES_STEP = _TEXT_STEP // 4 * 3
 _NOTHING = "A" * _TEXT_STEP
+_STEPS_AT_ONCE = 4096
+_GAP_STEPS = 128
+_LOOKED_AT = 1 << 18
+"""Bytes whose bits are compared in one go."""
 
 Area = tuple[int, int]
 """Start and length in bytes."""
@@ -62,8 +64,8 @@ class ChangedBlocks:
                 yield end * 8
             if start > end:
                 before = 0
-            for at in range(0, len(bits), _BYTES_STEP):
-                piece = bits[at : at + _BYTES_STEP]
+            for at in range(0, len(bits), _LOOKED_AT):
+                piece = bits[at : at + _LOOKED_AT]
                 yield from (_flips(piece, before) + (start + at) * 8).tolist()
                 before = int(piece[-1])
             end = start + len(bits)
@@ -78,7 +80,7 @@ def decode(text: str, size_bytes: int) -> ChangedBlocks:
         raise WrongBitmap("changes-unreadable", "it is no whole base64 text")
     if told < needed:
         raise WrongBitmap("changes-too-short", f"{told} bytes cannot tell of {blocks} blocks")
-    pieces = [(start, bits[: needed - start]) for start, bits in _decoded(text) if start < needed]
+    pieces = [(start, bits[: needed - start]) for start, bits in _decoded(text, told) if start < needed]
     spare = needed * 8 - blocks
     if pieces and pieces[-1][0] + len(pieces[-1][1]) == needed:
         pieces[-1][1][-1] &= 0xFF << spare & 0xFF
@@ -98,34 +100,29 @@ def _with_bit(pieces: list[Piece], place: int, bit: int) -> Piece:
     return place, np.array([byte], np.uint8)
 
 
-def _decoded(text: str) -> Iterator[Piece]:
-    """Everything but long stretches of nothing, which most of the text is."""
-    at, end = 0, len(text)
-    while at < end:
-        if text.startswith(_NOTHING, at):
-            at += _TEXT_STEP
-            continue
-        stop = last = at + _TEXT_STEP
-        while stop < min(end, at + _MOST_TEXT) and stop - last < _GAP_TEXT:
-            stop += _TEXT_STEP
-            if not text.startswith(_NOTHING, stop - _TEXT_STEP):
-                last = stop
-        yield at // 4 * 3, _decoded_part(text, at, min(last, end))
-        at = last
+def _decoded(text: str, length: int) -> Iterator[Piece]:
+    """The `length` bytes but for long stretches of nothing, which most of the text is and which is not decoded."""
+    steps = [at for at in range(0, len(text), _TEXT_STEP) if not text.startswith(_NOTHING, at)]
+    found = np.zeros((-(-len(text) // _TEXT_STEP), _BYTES_STEP), np.uint8)  # its empty parts take no memory
+    rows = np.array(steps, np.int64) // _TEXT_STEP
+    for first in range(0, len(steps), _STEPS_AT_ONCE):
+        near = steps[first : first + _STEPS_AT_ONCE]
+        found[rows[first : first + len(near)]] = _decoded_steps(text, near)
+    bits = found.reshape(-1)[:length]
+    edges = np.flatnonzero(np.diff(rows) > _GAP_STEPS) + 1
+    for part in np.split(rows, edges) if steps else ():
+        yield int(part[0]) * _BYTES_STEP, bits[part[0] * _BYTES_STEP : (part[-1] + 1) * _BYTES_STEP]
 
 
-def _decoded_part(text: str, start: int, stop: int) -> NDArray[np.uint8]:
-    """The bytes of a part of the text. Steps that say nothing are not decoded here either."""
-    found = np.zeros((stop - start) // 4 * 3 - text.count("=", max(start, stop - 2), stop), np.uint8)
+def _decoded_steps(text: str, steps: Sequence[int]) -> NDArray[np.uint8]:
+    """One row for each step; only the last one of the text may be short, and its row is filled up with zeros."""
     try:
-        for at in range(start, stop, _TEXT_STEP):
-            if not text.startswith(_NOTHING, at):
-                bits = binascii.a2b_base64(text[at : min(at + _TEXT_STEP, stop)], strict_mode=True)
-                place = (at - start) // 4 * 3
-                found[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
+        bits = binascii.a2b_base64("".join([text[at : at + _TEXT_STEP] for at in steps]), strict_mode=True)
     except ValueError as error:
         raise WrongBitmap("changes-unreadable", str(error)) from None
-    return found
+    rows = np.zeros((len(steps), _BYTES_STEP), np.uint8)
+    rows.reshape(-1)[: len(bits)] = np.frombuffer(bits, np.uint8)
+    return rows
 
 
 def _flips(piece: NDArray[np.uint8], before: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """The xen source's own work: a bitmap of 16 TiB made into extents, and an incremental of a machine nothing changed on.
 
 The simulated pool runs in a process of its own, its disks behind a real nbdkit in TLS. Our own time is the wall time of
-`back_up` in a running process without that in which the pool or its nbdkit was at a request of ours.
+`back_up` in a running process without that in which the pool was at a call of ours; waiting for nbdkit is in it.
 """
 
 from __future__ import annotations

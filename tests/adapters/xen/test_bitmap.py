@@ -123,3 +123,13 @@ def test_areas_across_what_is_looked_at_in_one_go() -> None:
     text = b64encode(np.packbits(bits).tobytes()).decode()
     expected = [(s * BLOCK_BYTES, (e - s) * BLOCK_BYTES) for s, e in zip(edges[::2], edges[1::2], strict=True)]
     assert list(decode(text, size)) == expected
+
+
+def test_blocks_far_apart() -> None:
+    """Single blocks with much nothing between them, the first and the last included, are each found in their place."""
+    blocks = 1 << 24
+    wanted = sorted({0, blocks - 1, *random.Random(9).sample(range(blocks), 200)})
+    size = blocks * BLOCK_BYTES
+    found = list(decode(encoded(*wanted, size_bytes=size), size))
+    assert [start // BLOCK_BYTES for start, _ in found] == wanted
+    assert {length for _, length in found} == {BLOCK_BYTES}
