@@ -19,7 +19,7 @@ from adapters.xen.bitmap import ChangedBlocks
 from adapters.xen.busy import Claim
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
-from adapters.xen.inventory import Machine, read_vdi
+from adapters.xen.inventory import Machine
 from adapters.xen.reaching import access_to
 from adapters.xen.reading import SharedReader
 from adapters.xen.reconcile import older_bases
@@ -68,13 +68,11 @@ class Freezing:
         untracked = {key: ensure_tracking(self._session, disk) for key, disk in wanted.items()}
         leave_out = [disk.vbd.vdi for disk in self._machine.disks if disk.fact.key not in wanted]
         snapshot = self._create([vdi for vdi in leave_out if vdi is not None])
-        found: list[Vdi] = []
         try:
-            frozen = self._frozen(snapshot, wanted, found)
-            return self._assembled(snapshot, wanted, frozen, untracked, forget)
+            return self._assembled(snapshot, wanted, self._frozen(snapshot, wanted), untracked, forget)
         except BaseException:
-            with suppress(AdapterError):
-                self._tools.keeper.remove(snapshot, found, ())
+            with suppress(AdapterError):  # a snapshot whose disks cannot all be named stays whole
+                self._tools.keeper.remove(snapshot, list(self._tools.keeper.disks(snapshot).values()), ())
             raise
 
     def _wanted(self) -> dict[str, Disk]:
@@ -104,14 +102,10 @@ class Freezing:
                 ) from None
             raise
 
-    def _frozen(self, snapshot: Vm, wanted: Mapping[str, Disk], found: list[Vdi]) -> dict[str, Vdi]:
-        """The snapshot's disks by their places, marked as ours; `found` gets each of them, even when one is wrong."""
-        frozen: dict[str, Vdi] = {}
-        for vbd in self._tools.keeper.attached(snapshot):
-            if vbd.vdi is not None:
-                frozen[vbd.place] = read_vdi(self._session, vbd.vdi)
-                found.append(frozen[vbd.place])
-        for vdi in found:
+    def _frozen(self, snapshot: Vm, wanted: Mapping[str, Disk]) -> dict[str, Vdi]:
+        """The snapshot's disks by their places, marked as ours."""
+        frozen = self._tools.keeper.disks(snapshot)
+        for vdi in frozen.values():
             self._tools.keeper.mark(vdi, self._request.label, self._machine.key)
         for key, disk in wanted.items():
             if key not in frozen or disk.vdi is None or frozen[key].snapshot_of != disk.vdi.ref:

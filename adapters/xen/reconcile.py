@@ -26,8 +26,7 @@ def clean(session: Session, keeper: SnapshotKeeper, machine: Machine, keep: Mapp
     bases = frozenset(base.snapshot for text in keep.values() if (base := parse(text)) is not None)
     cleaned = []
     for vm in our_snapshots(session, machine.vm):
-        disks = [read_vdi(session, vbd.vdi) for vbd in keeper.attached(vm) if vbd.vdi is not None]
-        keeper.remove(vm, disks, bases)
+        keeper.remove(vm, list(keeper.disks(vm).values()), bases)
         cleaned.append(Leftover(f"snapshot {vm.name}", "removed"))
     for vdi in strays(session, machine.key, bases):
         keeper.remove(None, [vdi], bases)

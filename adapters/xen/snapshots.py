@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from adapters.errors import AdapterError, SourceConflict, SourceNotFound, SourceUnavailable
 from adapters.xen.inventory import read_vdi, read_vm
 from adapters.xen.marks import DISK_KEY, disk_mark, snapshot_name
-from adapters.xen.records import Vbd, Vdi, Vm, vbd_of
+from adapters.xen.records import Vdi, Vm, vbd_of
 from adapters.xen.session import Session
 
 METADATA = "cbt_metadata"
@@ -66,10 +66,10 @@ class SnapshotKeeper:
             return found
         return read_vm(self._session, str(made))
 
-    def attached(self, vm: Vm) -> list[Vbd]:
-        """Where the snapshot's disks are attached to it."""
-        vbds = [vbd_of(ref, self._session.call("VBD.get_record", ref)) for ref in vm.vbds]
-        return [vbd for vbd in vbds if vbd.kind == "Disk" and vbd.vdi is not None]
+    def disks(self, snapshot: Vm) -> dict[str, Vdi]:
+        """The snapshot's disks, by their places."""
+        vbds = [vbd_of(ref, self._session.call("VBD.get_record", ref)) for ref in snapshot.vbds]
+        return {vbd.place: read_vdi(self._session, vbd.vdi) for vbd in vbds if vbd.kind == "Disk" and vbd.vdi}
 
     def mark(self, vdi: Vdi, label: str, machine: str) -> None:
         """Mark a snapshot's disk as ours: it outlives the snapshot."""

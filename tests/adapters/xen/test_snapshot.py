@@ -91,6 +91,19 @@ def test_what_fails_after_the_snapshot_removes_it(pool: XapiSimulator, source: X
         assert rebuilt(snapshot.disks["0"], before) == pool.content("vm")
 
 
+@pytest.mark.parametrize("passing", range(2, 5))
+def test_no_disk_is_forgotten_when_a_step_fails(start_pool: StartPool, source_of: MakeSource, passing: int) -> None:
+    """Whichever of the snapshot's disks was not read or marked yet: all of them go with the snapshot."""
+    pool = start_pool([MachineSpec("vm", disks=(DiskSpec(), DiskSpec()))])
+    source = source_of(pool)
+    call = "VDI.get_record" if passing < 4 else "VDI.add_to_other_config"
+    pool.faults.on(call, Fail("HOST_OFFLINE", ("x",)), after=passing % 4)
+    with pytest.raises(SourceUnavailable):
+        bases_of(source, "vm")
+    assert pool.snapshots("vm") == []
+    assert ours(pool) == []
+
+
 def test_disks_that_no_snapshot_holds_are_left_out(start_pool: StartPool, source_of: MakeSource) -> None:
     """Shared and reset disks do not keep the others from being backed up; asking for one is refused."""
     disks = (DiskSpec(), DiskSpec(sharable=True), DiskSpec(on_boot="reset"), DiskSpec(sm_config={"type": "raw"}))
