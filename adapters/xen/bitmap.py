@@ -2,7 +2,7 @@
 
 Pure; imports numpy and nothing of ours. A bit is a block of 64 KiB, and the first block is the highest bit of the first
 byte. An answer with too few bits would lose data without a sign, so it is an error; bits beyond the disk's end are
-padding. What is kept is the bitmap but for its empty parts: 1 MiB for each 512 GiB of disk at the most.
+padding. What is kept is the bitmap without its empty parts: at most 1 MiB for each 512 GiB of disk.
 """
 
 from __future__ import annotations
@@ -14,21 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_BYTES = 65536
-_TEXT_STEP = 1 << 10
+_ROW_TEXT = 1 << 10
 """Characters that are looked at, and decoded, together."""
 
-_BYTES_STEP = _TEXT_STEP // 4 * 3
-_NOTHING = "A" * _TEXT_STEP
-_STEPS_AT_ONCE = 4096
-_GAP_STEPS = 128
-_LOOKED_AT = 1 << 18
-"""Bytes whose bits are compared in one go."""
+_ROW_BYTES = _ROW_TEXT // 4 * 3
+_NOTHING = "A" * _ROW_TEXT
+_ROWS_AT_ONCE = 4096
 
 Area = tuple[int, int]
 """Start and length in bytes."""
 
-Piece = tuple[int, NDArray[np.uint8]]
-"""The number of a byte of the bitmap, and some bytes from there on."""
+Rows = tuple[NDArray[np.int64], NDArray[np.uint8]]
+"""Numbers of rows of a bitmap, and their bytes."""
 
 
 class WrongBitmap(Exception):
@@ -40,99 +37,81 @@ class WrongBitmap(Exception):
 
 
 class ChangedBlocks:
-    """Which blocks of a disk of `size_bytes` changed. The empty one says that nothing did.
+    """Which blocks of a disk of `size_bytes` changed; bits that no row has are zero. The empty one: none did."""
 
-    `pieces` are parts of the bitmap in order, each with the number of its first byte; bytes between them are zero.
-    """
-
-    def __init__(self, pieces: Sequence[Piece] = (), size_bytes: int = 0) -> None:
-        self._pieces = pieces
+    def __init__(self, rows: Sequence[Rows] = (), size_bytes: int = 0) -> None:
+        self._rows = rows
         self._size_bytes = size_bytes
 
     def __iter__(self) -> Iterator[Area]:
-        """Yield the changed areas in order; they neither overlap nor touch."""
+        """Yield the changed areas in order; they neither overlap nor touch.
+
+        The storage manager counts whole blocks, so a part of one at the disk's end is always among them.
+        """
+        whole = self._size_bytes - self._size_bytes % BLOCK_BYTES
         edges = self._edges()
-        for start in edges:
-            begin, end = start * BLOCK_BYTES, next(edges, None)
-            yield begin, (self._size_bytes if end is None else min(end * BLOCK_BYTES, self._size_bytes)) - begin
+        for block in edges:
+            start, end = block * BLOCK_BYTES, next(edges) * BLOCK_BYTES
+            if start >= whole:
+                break
+            if end >= whole:
+                yield start, self._size_bytes - start
+                return
+            yield start, end - start
+        if whole < self._size_bytes:
+            yield whole, self._size_bytes - whole
 
     def _edges(self) -> Iterator[int]:
-        """The blocks at which the bits flip, from 0 before the first one on."""
-        end = before = 0
-        for start, bits in self._pieces:
-            if start > end and before & 1:
-                yield end * 8
-            if start > end:
-                before = 0
-            for at in range(0, len(bits), _LOOKED_AT):
-                piece = bits[at : at + _LOOKED_AT]
-                yield from (_flips(piece, before) + (start + at) * 8).tolist()
-                before = int(piece[-1])
-            end = start + len(bits)
+        """The blocks at which the bits flip, from 0 before the first one on and to 0 behind the last one."""
+        row, byte = -1, 0
+        for numbers, bits in self._rows:
+            yield from _flips(numbers, bits, row, byte).tolist()
+            row, byte = int(numbers[-1]), int(bits[-1, -1])
+        if byte & 1:
+            yield (row + 1) * _ROW_BYTES * 8
 
 
 def decode(text: str, size_bytes: int) -> ChangedBlocks:
     """Read the base64 text about a disk of `size_bytes`. Raises WrongBitmap."""
     blocks = -(-size_bytes // BLOCK_BYTES)
-    needed = -(-blocks // 8)
-    told = len(text) // 4 * 3 - text[-2:].count("=")
-    if len(text) % 4 or text.find("=", 0, max(0, len(text) - 2)) >= 0:
+    if len(text) % 4:
         raise WrongBitmap("changes-unreadable", "it is no whole base64 text")
-    if told < needed:
+    told = len(text) // 4 * 3 - text[-2:].count("=")
+    if told * 8 < blocks:
         raise WrongBitmap("changes-too-short", f"{told} bytes cannot tell of {blocks} blocks")
-    pieces = [(start, bits[: needed - start]) for start, bits in _decoded(text, told) if start < needed]
-    spare = needed * 8 - blocks
-    if pieces and pieces[-1][0] + len(pieces[-1][1]) == needed:
-        pieces[-1][1][-1] &= 0xFF << spare & 0xFF
-    if size_bytes % BLOCK_BYTES:  # the storage manager counts whole blocks: nobody is known to tell of this one
-        pieces.append(_with_bit(pieces, needed - 1, 1 << spare))
-    return ChangedBlocks(pieces, size_bytes)
+    return ChangedBlocks(list(_decoded(text, told)), size_bytes)
 
 
-def _with_bit(pieces: list[Piece], place: int, bit: int) -> Piece:
-    """Take the last byte, at `place`, out of the pieces, and return it with one more bit."""
-    byte = bit
-    if pieces and pieces[-1][0] + len(pieces[-1][1]) == place + 1:
-        start, bits = pieces.pop()
-        byte |= int(bits[-1])
-        if len(bits) > 1:
-            pieces.append((start, bits[:-1]))
-    return place, np.array([byte], np.uint8)
+def _decoded(text: str, length: int) -> Iterator[Rows]:
+    """The rows of a bitmap of `length` bytes that say something. Most of the text says nothing, and is not decoded."""
+    said = [at for at in range(0, len(text), _ROW_TEXT) if not text.startswith(_NOTHING, at)]
+    for first in range(0, len(said), _ROWS_AT_ONCE):
+        near = said[first : first + _ROWS_AT_ONCE]
+        numbers = np.array(near, np.int64) // _ROW_TEXT
+        expected = min(len(near) * _ROW_BYTES, length - (int(numbers[-1]) - len(near) + 1) * _ROW_BYTES)
+        try:
+            found = binascii.a2b_base64("".join([text[at : at + _ROW_TEXT] for at in near]), strict_mode=True)
+        except ValueError as error:
+            raise WrongBitmap("changes-unreadable", str(error)) from None
+        if len(found) != expected:
+            raise WrongBitmap("changes-unreadable", "it has padding in the middle")
+        bits = np.zeros((len(near), _ROW_BYTES), np.uint8)
+        bits.reshape(-1)[: len(found)] = np.frombuffer(found, np.uint8)
+        yield numbers, bits
 
 
-def _decoded(text: str, length: int) -> Iterator[Piece]:
-    """The `length` bytes but for long stretches of nothing, which most of the text is and which is not decoded."""
-    steps = [at for at in range(0, len(text), _TEXT_STEP) if not text.startswith(_NOTHING, at)]
-    found = np.zeros((-(-len(text) // _TEXT_STEP), _BYTES_STEP), np.uint8)  # its empty parts take no memory
-    rows = np.array(steps, np.int64) // _TEXT_STEP
-    for first in range(0, len(steps), _STEPS_AT_ONCE):
-        near = steps[first : first + _STEPS_AT_ONCE]
-        found[rows[first : first + len(near)]] = _decoded_steps(text, near)
-    bits = found.reshape(-1)[:length]
-    edges = np.flatnonzero(np.diff(rows) > _GAP_STEPS) + 1
-    for part in np.split(rows, edges) if steps else ():
-        yield int(part[0]) * _BYTES_STEP, bits[part[0] * _BYTES_STEP : (part[-1] + 1) * _BYTES_STEP]
-
-
-def _decoded_steps(text: str, steps: Sequence[int]) -> NDArray[np.uint8]:
-    """One row for each step; only the last one of the text may be short, and its row is filled up with zeros."""
-    try:
-        bits = binascii.a2b_base64("".join([text[at : at + _TEXT_STEP] for at in steps]), strict_mode=True)
-    except ValueError as error:
-        raise WrongBitmap("changes-unreadable", str(error)) from None
-    rows = np.zeros((len(steps), _BYTES_STEP), np.uint8)
-    rows.reshape(-1)[: len(bits)] = np.frombuffer(bits, np.uint8)
-    return rows
-
-
-def _flips(piece: NDArray[np.uint8], before: int) -> NDArray[np.int64]:
-    """The numbers of the bits that differ from the bit before them; `before` is the byte before the first one."""
-    behind = np.empty_like(piece)
-    behind[0], behind[1:] = before, piece[:-1]
-    mixed = piece + np.uint8(1) > 1  # neither 0 nor 255
-    places = np.flatnonzero(mixed | (piece != behind))
-    own = np.unpackbits(piece[places]).reshape(-1, 8)
+def _flips(numbers: NDArray[np.int64], bits: NDArray[np.uint8], row: int, byte: int) -> NDArray[np.int64]:
+    """The blocks whose bits differ from the one before; `byte` is the last one of the `row` said before these."""
+    before = np.concatenate([np.array([byte], np.uint8), bits[:-1, -1]])
+    apart = np.diff(numbers, prepend=row) != 1  # nothing lies between
+    ends = (numbers - np.diff(numbers, prepend=row) + 1)[apart & (before & 1 == 1)] * _ROW_BYTES * 8
+    before[apart] = 0
+    behind = np.empty_like(bits)
+    behind[:, 0], behind[:, 1:] = before, bits[:, :-1]
+    mixed = bits + np.uint8(1) > 1  # neither 0 nor 255
+    rows, columns = np.nonzero(mixed | (bits != behind))
+    own = np.unpackbits(bits[rows, columns]).reshape(-1, 8)
     last = np.empty_like(own)
-    last[:, 0], last[:, 1:] = behind[places] & 1, own[:, :-1]
-    rows, columns = np.nonzero(own != last)
-    return places[rows] * 8 + columns
+    last[:, 0], last[:, 1:] = behind[rows, columns] & 1, own[:, :-1]
+    places, bit = np.nonzero(own != last)
+    return np.sort(np.concatenate([(numbers[rows] * _ROW_BYTES + columns)[places] * 8 + bit, ends]))

@@ -133,3 +133,46 @@ def test_blocks_far_apart() -> None:
     found = list(decode(encoded(*wanted, size_bytes=size), size))
     assert [start // BLOCK_BYTES for start, _ in found] == wanted
     assert {length for _, length in found} == {BLOCK_BYTES}
+
+
+ROW = 6144
+"""Blocks that the decoder takes together."""
+
+
+@pytest.mark.parametrize(
+    "areas",
+    [
+        [(ROW - 1, ROW)],
+        [(0, ROW)],
+        [(ROW - 1, ROW), (5 * ROW, 5 * ROW + 1)],
+        [(ROW - 1, ROW + 1)],
+        [(ROW, 3 * ROW), (4 * ROW, 5 * ROW)],
+        [(9 * ROW - 1, 9 * ROW)],
+        [(2 * ROW - 3, 9 * ROW)],
+        [(0, 1), (9 * ROW - 1, 9 * ROW)],
+    ],
+)
+@pytest.mark.parametrize("more_blocks", [0, 3])
+def test_areas_at_the_edges_of_what_is_decoded_together(areas: list[tuple[int, int]], more_blocks: int) -> None:
+    """An area that ends where nothing follows ends there; one that goes on is not cut."""
+    size = (9 * ROW + more_blocks) * BLOCK_BYTES
+    text = encoded(*(block for start, end in areas for block in range(start, end)), size_bytes=size)
+    assert list(decode(text, size)) == [(start * BLOCK_BYTES, (end - start) * BLOCK_BYTES) for start, end in areas]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40 * ROW), st.integers(1, 3 * ROW)), max_size=8), st.integers(0, 100_000))
+def test_any_areas(wanted: list[tuple[int, int]], beyond: int) -> None:
+    """Wherever changes lie in a larger bitmap, decoded or left out: they come out as they went in."""
+    size = 40 * ROW * BLOCK_BYTES + beyond
+    bits = np.zeros(-(-size // BLOCK_BYTES // 8) * 8, bool)
+    for start, length in wanted:
+        bits[start : start + length] = True
+    text = b64encode(np.packbits(bits).tobytes()).decode()
+    found = np.zeros_like(bits)
+    for start, length in decode(text, size):
+        found[start // BLOCK_BYTES : -(-(start + length) // BLOCK_BYTES)] = True
+    blocks = -(-size // BLOCK_BYTES)
+    bits[blocks:] = False
+    if size % BLOCK_BYTES:
+        bits[blocks - 1] = True
+    assert (found == bits).all()
