@@ -31,7 +31,12 @@ class PointBaseline:
         self._lock = Lock()
 
     def window(self, first: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return states u8[count] (1: has data, 0: zero) and digests u8[count, 32] of the blocks from `first`."""
+        """Return states u8[count] (1: has data, 0: zero) and digests u8[count, 32] of the blocks from `first`.
+
+        Behind the point's end, where the disk has grown since, all is zero.
+        """
+        if first >= self._blocks:
+            return np.zeros(count, np.uint8), np.zeros((count, 32), np.uint8)
         block_map = self._window_of(first)
         inside = min(count, block_map.end_block - first)
         states, digests = block_map.window(first, inside)

@@ -237,7 +237,7 @@ class MachineBackup:
         points = []
         for key, planned in plans.items():
             frozen = snapshot.disks[key]
-            points.append(self._copy_disk(frozen, after_snapshot(planned, frozen.tracking)))
+            points.append(self._copy_disk(frozen, after_snapshot(planned, frozen.tracking, frozen.fact.size_bytes)))
         return points
 
     def _copy_disk(self, frozen: DiskSnapshot, plan: Plan) -> DiskPoint:

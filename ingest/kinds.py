@@ -17,6 +17,7 @@ from adapters.image import ImageSource
 from adapters.port import Source
 from adapters.qemu.source import QemuSource
 from adapters.vmware.settings import TRANSPORTS, Quiesce, VmwareSettings
+from adapters.xen.settings import KNOWN_TRANSPORTS, XenSettings
 from catalog.home import Home
 from ingest.agent.protocol import SOURCE as AGENTS
 from ingest.arrays import array_settings, read_array
@@ -121,6 +122,16 @@ def a_number(at_most: int) -> Read:
     return read
 
 
+def fingerprints(text: str) -> str:
+    """One fingerprint, or several with commas between: each host of a pool has a certificate of its own."""
+    return ",".join(map(a_fingerprint, text.split(",")))
+
+
+def hosts(text: str) -> str:
+    """Names or addresses, with commas between."""
+    return ",".join(map(a_text, text.split(",")))
+
+
 def one_of(*words: str) -> Read:
     """One of a few words."""
 
@@ -185,8 +196,30 @@ def _vmware_settings(settings: Settings) -> VmwareSettings:
         "connections": ("connections_per_host", int),
         "array": ("array", array_settings),
     }
-    told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
-    return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
+    return VmwareSettings(settings["host"], settings["user"], secret_of(settings["password"]), **_told(read, settings))
+
+
+def _told(read: Mapping[str, tuple[str, Callable[[str], object]]], settings: Settings) -> dict[str, Any]:
+    """The fields of an adapter's settings, of those settings that were given."""
+    return {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
+
+
+def _xen(home: Home, name: str, settings: Settings) -> Source:
+    try:
+        from adapters.xen.source import XenSource  # noqa: PLC0415 - slow to load
+    except ModuleNotFoundError as error:
+        raise extra_missing("xen", error.name or "XenAPI") from None
+    read: Mapping[str, tuple[str, Callable[[str], object]]] = {
+        "port": ("port", int),
+        "ca": ("ca_file", Path),
+        "fingerprint": ("fingerprint", str),
+        "insecure": ("insecure", bool),
+        "members": ("members", lambda words: tuple(words.split(","))),
+        "transport": ("transports", lambda words: tuple(words.split(","))),
+        "connections": ("connections_per_host", int),
+    }
+    told = XenSettings(settings["host"], settings["user"], secret_of(settings["password"]), **_told(read, settings))
+    return XenSource(name, told, home.scratch_dir / ".xen")
 
 
 def _hyperv(home: Home, name: str, settings: Settings) -> Source:
@@ -214,7 +247,7 @@ def _hyperv_settings(settings: Settings) -> HypervSettings:
         "share": ("smb_share", str),
         "smb-handles": ("smb_handles", int),
     }
-    told: dict[str, Any] = {field: make(settings[name]) for name, (field, make) in read.items() if name in settings}
+    told = _told(read, settings)
     if "http" in settings:
         told.setdefault("port", 5985)
     return HypervSettings(settings["host"], settings["user"], secret_of(settings["password"]), **told)
@@ -261,5 +294,20 @@ KINDS: dict[str, Kind] = {
             Setting("smb-handles", a_number(16)),
         ),
         _hyperv,
+    ),
+    "xen": Kind(
+        (
+            Setting("host", a_text, required=True),
+            Setting("user", a_text, required=True),
+            Setting("password", checked_reference, required=True),
+            Setting("port", a_number(65_535)),
+            Setting("ca", a_path),
+            Setting("fingerprint", fingerprints),
+            Setting("insecure", one_of("true")),
+            Setting("members", hosts),
+            Setting("transport", some_of(*KNOWN_TRANSPORTS)),
+            Setting("connections", a_number(16)),
+        ),
+        _xen,
     ),
 }

@@ -29,6 +29,8 @@ class Incremental:
 
 Plan = Full | Incremental
 
+_BASELESS = "no-base-token"
+
 
 def plan_disk(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, chunk_bytes: int) -> Plan:
     """Decide from the disk as it is now and as the last restore point has it."""
@@ -40,7 +42,7 @@ def plan_disk(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, c
         return Incremental(last, tracked=True, cause="compared" if fact.tracking == "compare" else "tracked")
     if fact.tracking == "compare":
         return Incremental(last, tracked=False, cause="compared")
-    return Full("no-base-token")
+    return Full(_BASELESS)
 
 
 def _no_base(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, chunk_bytes: int) -> str | None:
@@ -50,18 +52,27 @@ def _no_base(fact: DiskFact, last: DiskPoint | None, *, full_requested: bool, ch
         return "full-requested"
     if last.identity != fact.identity:
         return "disk-replaced"
-    if last.size_bytes != fact.size_bytes:
+    if last.size_bytes != fact.size_bytes and (fact.tracking == "compare" or not _holds(last, fact.size_bytes)):
         return "disk-resized"
     if last.chunk_bytes != chunk_bytes:
         return "chunk-size-changed"
     return None
 
 
-def after_snapshot(plan: Plan, tracking: Tracked | Untracked) -> Plan:
-    """Correct the plan by what the source could really do once the disk was frozen."""
-    if isinstance(plan, Incremental) and plan.tracked and isinstance(tracking, Untracked):
-        return Full(tracking.cause)
-    return plan
+def after_snapshot(plan: Plan, tracking: Tracked | Untracked, size_bytes: int) -> Plan:
+    """Correct the plan by what the source could really do once the disk was frozen, and the cause by what it says."""
+    if isinstance(tracking, Tracked):
+        resized = isinstance(plan, Incremental) and plan.tracked and not _holds(plan.base, size_bytes)
+        return Full("disk-resized") if resized else plan
+    if isinstance(plan, Incremental):
+        return Full(tracking.cause) if plan.tracked else plan
+    untold = plan.cause == _BASELESS and tracking.cause != "no-base"  # which says no more than that none was given
+    return Full(tracking.cause) if untold else plan
+
+
+def _holds(last: DiskPoint, size_bytes: int) -> bool:
+    """Whether a disk of this size can build on a point: it may have grown, but no chunk of it may have."""
+    return size_bytes == last.size_bytes or (size_bytes > last.size_bytes and last.size_bytes % last.chunk_bytes == 0)
 
 
 def base_token(plan: Plan) -> str | None:

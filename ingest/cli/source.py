@@ -25,28 +25,40 @@ app.add_typer(source_app, name="source")
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call the source.")],
-    kind: Annotated[str, typer.Option(help="image, qemu, vmware or hyperv.")],
+    kind: Annotated[str, typer.Option(help="image, qemu, vmware, hyperv or xen.")],
     path: Annotated[str | None, typer.Option(help="image: the directory of images.")] = None,
     qmp: Annotated[str | None, typer.Option(help="qemu: its QMP socket.")] = None,
     ga: Annotated[str | None, typer.Option(help="qemu: the guest agent's socket, to quiesce file systems.")] = None,
-    host: Annotated[str | None, typer.Option(help="vmware, hyperv: the server.")] = None,
-    user: Annotated[str | None, typer.Option(help="vmware, hyperv: who signs on there.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="vmware: the vCenter or ESXi host; hyperv: a host; xen: the pool's master.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="vmware, hyperv, xen: who signs on there.")] = None,
     password: Annotated[
         str | None,
         typer.Option(metavar="REF", help="Where the password is: env:NAME, file:PATH, command:ARGV, keyring:S/USER."),
     ] = None,
-    port: Annotated[str | None, typer.Option(help="vmware [443], hyperv [5986]: the port.")] = None,
+    port: Annotated[str | None, typer.Option(help="vmware, xen [443], hyperv [5986]: the port.")] = None,
     ca: Annotated[str | None, typer.Option(metavar="FILE", help="Trust what these certificates sign.")] = None,
     fingerprint: Annotated[
-        str | None, typer.Option(metavar="SHA256", help="Trust the one certificate with this fingerprint.")
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="Trust the one certificate with this fingerprint; xen: one for each host, with commas.",
+        ),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Trust whoever answers.")] = False,
     transport: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="vmware: only these ways to the disks; repeatable.")
+        list[str] | None, typer.Option(metavar="KIND", help="vmware, xen: only these ways to the disks; repeatable.")
     ] = None,
     quiesce: Annotated[str | None, typer.Option(help="vmware, hyperv: require, prefer or never.")] = None,
     vddk: Annotated[str | None, typer.Option(metavar="DIR", help="vmware: where VMware's disk library is.")] = None,
-    connections: Annotated[str | None, typer.Option(help="vmware: disks read from one host at a time [8].")] = None,
+    connections: Annotated[
+        str | None, typer.Option(help="vmware, xen: connections to one host at a time, for disks [8, 16].")
+    ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(metavar="HOSTS", help="xen: other hosts of the pool, with commas, should the master go."),
+    ] = None,
     array: Annotated[
         str | None, typer.Option(metavar="FILE", help="vmware: the storage array that holds disks, described in TOML.")
     ] = None,
@@ -66,7 +78,8 @@ def add(
     typed = {
         **{"path": path, "qmp": qmp, "ga": ga, "host": host, "user": user, "password": password, "port": port},
         **{"ca": ca, "fingerprint": fingerprint, "quiesce": quiesce, "vddk": vddk, "connections": connections},
-        **{"array": array, "auth": auth, "share": share, "smb-port": smb_port, "smb-handles": smb_handles},
+        **{"array": array, "members": members},
+        **{"auth": auth, "share": share, "smb-port": smb_port, "smb-handles": smb_handles},
         **_said(insecure=insecure, cluster=cluster, http=http, legacy=legacy, smb_encrypt=smb_encrypt),
         "transport": ",".join(transport) if transport else None,
     }

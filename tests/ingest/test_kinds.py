@@ -56,6 +56,27 @@ def test_a_hyperv_value_that_is_none_is_named(setting: str, value: str) -> None:
     assert caught.value.why.startswith(f"--{setting}: ")
 
 
+def test_a_pool_has_several_hosts() -> None:
+    """Members and fingerprints come with commas between, one for each host."""
+    told = {
+        "members": "b.example, 10.0.0.3",
+        "fingerprint": f"{FINGERPRINT},{'cd' * 32}",
+        "transport": "nbd,insecure_nbd",
+    }
+    kept = read_settings("xen", VC | told)
+    assert kept["members"] == "b.example,10.0.0.3"
+    assert kept["fingerprint"] == ",".join([":".join(["AB"] * 32), ":".join(["CD"] * 32)])
+    for setting, value in (
+        ("transport", "nbdssl"),
+        ("members", "a,,b"),
+        ("fingerprint", "ab,cd"),
+        ("connections", "17"),
+    ):
+        with pytest.raises(Invalid) as caught:
+            read_settings("xen", VC | {setting: value})
+        assert caught.value.why.startswith(f"--{setting}: ")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -166,6 +166,7 @@ class NbdProxy:
         """Pass bytes on both ways until either end closes."""
         with client, socket.socket(socket.AF_UNIX) as server:
             try:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
                 server.connect(self._target)
                 back = threading.Thread(target=self._pump, args=(server, client, True), name="nbd-proxy-back")
                 back.start()

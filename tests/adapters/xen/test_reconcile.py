@@ -1,0 +1,145 @@
+"""After a process of ours died, at any step, nothing of it stays that no base needs, and no base is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.xen.marks import DISK_KEY
+from adapters.xen.source import XenSource
+from tests.adapters.xen.conftest import MakeSource, StartPool
+from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt, request
+from tests.support.xapi.building import MachineSpec
+from tests.support.xapi.simulator import XapiSimulator
+
+
+class Killed(BaseException):
+    """Our process ends here: nothing that would follow is done."""
+
+
+@pytest.fixture
+def pool(start_pool: StartPool) -> XapiSimulator:
+    """A machine with one disk."""
+    return start_pool([MachineSpec("vm")])
+
+
+def dying(source: XenSource, monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool, number: int = 1) -> None:
+    """Let the process die at the `number`-th call of a method, before it or `after` it was heard; then all fails."""
+    session, seen = source._session, [0]
+    call, task = session.call, session.task
+
+    def hooked(inner: object) -> object:
+        def ask(name: str, *arguments: object, **others: object) -> object:
+            if seen[0] >= number:
+                raise Killed
+            if name == method:
+                seen[0] += 1
+                if seen[0] == number:
+                    if after:
+                        inner(name, *arguments, **others)  # type: ignore[operator]
+                    raise Killed
+            return inner(name, *arguments, **others)  # type: ignore[operator]
+
+        return ask
+
+    monkeypatch.setattr(session, "call", hooked(call))
+    monkeypatch.setattr(session, "task", hooked(task))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("method", "committed"),
+    [
+        ("VDI.enable_cbt", False),
+        ("VM.snapshot", False),
+        ("VDI.add_to_other_config", False),
+        ("VDI.list_changed_blocks", False),
+        ("VM.destroy", False),
+        ("VDI.destroy", False),
+        ("VM.destroy", True),
+        ("VDI.data_destroy", True),
+        ("VDI.destroy", True),
+    ],
+)
+def test_killed_at_each_step(
+    pool: XapiSimulator,
+    source_of: MakeSource,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    committed: bool,
+    after: bool,
+) -> None:
+    """Before or after each effect: the next run finds only the bases in force, and changes since them are complete."""
+    source = source_of(pool)
+    bases = {} if method == "VDI.enable_cbt" else bases_of(source, "vm")
+    before = pool.content("vm")
+    pool.write("vm", 0, 70_000, b"before it died")
+    doomed = source_of(pool)
+    machine = machine_named(doomed, "vm")
+    now = pool.content("vm")
+
+    def run() -> None:
+        nonlocal bases, before
+        snapshot = doomed.snapshot(machine, request(machine, bases))
+        if committed:
+            bases, before = {"0": snapshot.disks["0"].base_token or ""}, now
+        snapshot.release(committed=committed)
+
+    with monkeypatch.context() as patch:
+        dying(doomed, patch, method, after=after)
+        with pytest.raises(Killed):
+            run()
+    pool.write("vm", 0, 700_000, b"after it died")
+    source.reconcile(machine, bases)
+    assert pool.snapshots("vm") == []
+    assert [(vdi.kind, vdi.uuid in "".join(bases.values())) for vdi in ours(pool)] == [("cbt_metadata", True)] * len(
+        bases
+    )
+    assert source.reconcile(machine, bases) == []
+    with frozen(source, "vm", bases) as later:
+        if bases:
+            assert rebuilt(later.disks["0"], before) == pool.content("vm")
+
+
+def test_somebody_elses_things_stay(pool: XapiSimulator, source: XenSource) -> None:
+    """Snapshots, tracking and marked disks of other machines are not ours to remove."""
+    session = source._session
+    machine = machine_named(source, "vm")
+    session.task("VM.snapshot", pool.vm("vm"), "holdfast-of-somebody")
+    foreign = ours(pool)
+    pool.records.set("VDI", foreign[0].ref, other_config={DISK_KEY: "another-machine holdfast-1"})
+    assert source.reconcile(machine, {}) == []
+    assert [vdi.uuid for vdi in ours(pool)] == [vdi.uuid for vdi in foreign]
+    assert pool.snapshots("vm") == ["holdfast-of-somebody"]
+
+
+def test_broken_tracking_does_not_pile_up(pool: XapiSimulator, source: XenSource) -> None:
+    """A base that could not be compared goes with the commit of the full that replaces it, or in the next clean-up."""
+    bases = bases_of(source, "vm")
+    (old,) = ours(pool)
+    pool.disks.logs.pop(old.uuid)
+    bases = bases_of(source, "vm", bases)
+    assert [vdi.uuid in bases["0"] for vdi in ours(pool)] == [True]
+    source.reconcile(machine_named(source, "vm"), {})
+    assert ours(pool) == []
+
+
+def test_the_tracking_of_a_disk_that_was_removed(pool: XapiSimulator, source: XenSource) -> None:
+    """Once no token names it, it goes, though its disk is no longer there to lead to it."""
+    bases = bases_of(source, "vm")
+    pool.migrate_disk("vm", 0, "shared")
+    machine = machine_named(source, "vm")
+    assert source.reconcile(machine, bases) == []
+    new = bases_of(source, "vm")
+    assert len(source.reconcile(machine, new)) == 1
+    assert [vdi.uuid in new["0"] for vdi in ours(pool)] == [True]
+
+
+def test_a_source_that_closes_leaves_its_snapshot_to_reconcile(pool: XapiSimulator, source_of: MakeSource) -> None:
+    """Closing is no release: what is open is found by the next run."""
+    source, other = source_of(pool), source_of(pool)
+    machine = machine_named(source, "vm")
+    source.snapshot(machine, request(machine))
+    source.close()
+    assert len(other.reconcile(machine, {})) == 1
+    assert pool.snapshots("vm") == []
+    assert ours(pool) == []
