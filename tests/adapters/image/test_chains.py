@@ -76,6 +76,14 @@ def test_a_moved_chain_is_found_beside_the_child(images: ImageFolder, source: Im
     assert content_of(source, "web_1") == {"web_1.avhdx": bytes(SIZE)}
 
 
+def test_a_parents_name_in_another_case(images: ImageFolder, source: ImageSource) -> None:
+    """Windows does not tell upper from lower case, so neither does the search for a parent."""
+    base, child = images.path / "Web.VHDX", images.path / "web_1.avhdx"
+    vhdx_files.create(base, SIZE)
+    vhdx_files.create_child(child, base, relative_path=".\\WEB.vhdx")
+    assert content_of(source, "web_1") == {"web_1.avhdx": bytes(SIZE)}
+
+
 @pytest.mark.parametrize("stated", ["..\\secret.vhdx", "..\\..\\..\\etc\\passwd", "sub\\..\\..\\secret.vhdx"])
 def test_a_parent_outside_is_refused(images: ImageFolder, source: ImageSource, stated: str) -> None:
     """A child cannot make us open a file outside of the folder, even if that is its parent."""
@@ -92,6 +100,20 @@ def test_a_link_out_of_the_folder_is_no_parent(images: ImageFolder, source: Imag
     (images.path / ".secret.vhdx").symlink_to(secret)
     vhdx_files.create_child(images.path / "web.avhdx", secret, relative_path=".\\.secret.vhdx")
     assert "outside of the source's folder" in excluded(source, "web")
+
+
+@pytest.mark.parametrize(
+    "stated", ["x" * 5000 + ".vhdx", "gone\\" * 3000, "web.vhdx\\x", "\ud800.vhdx", "\0", ".", "..", "C:"]
+)
+def test_a_name_that_no_file_can_have_is_a_missing_parent(
+    images: ImageFolder, source: ImageSource, stated: str
+) -> None:
+    """Nonsense in a locator is told of the child alone; the rest of the folder is listed as ever."""
+    base, child = images.path / "web.vhdx", images.path / "web_1.avhdx"
+    vhdx_files.create(base, SIZE)
+    vhdx_files.create_child(child, base, relative_path=stated, absolute_win32_path=stated)
+    assert [found.key for found in source.inventory()] == ["web.vhdx", "web_1.avhdx"]
+    assert excluded(source, "web_1")
 
 
 def test_a_missing_parent_is_told(images: ImageFolder, source: ImageSource) -> None:
