@@ -1,6 +1,7 @@
-"""What of ours a pool holds for a machine, and removing what no base needs. Imports `adapters.port` and this package.
+"""What of ours a pool holds for a machine, and removing what no base needs.
 
-A run that dies leaves one of these, and the next one makes it good:
+Imports `adapters.errors`, `adapters.port` and this package. A run that dies leaves one of these, and the next one makes
+it good:
 
 - before the snapshot: nothing, or one that nobody was told of, under our name;
 - while it is read: the snapshot with all its disks. None is a base, so all goes, and the older bases stay whole;
@@ -11,7 +12,9 @@ A run that dies leaves one of these, and the next one makes it good:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
+from adapters.errors import SourceNotFound
 from adapters.port import Leftover
 from adapters.xen.inventory import Machine, read_vdi, read_vdis, read_vm
 from adapters.xen.marks import is_disk_of, is_snapshot_name_of
@@ -54,5 +57,8 @@ def strays(session: Session, machine: str, bases: Collection[str]) -> list[Vdi]:
 
 def older_bases(session: Session, live: Iterable[str], machine: str, kept: Collection[str]) -> list[Vdi]:
     """Our disks of snapshots of the virtual disks `live` (references), but for those whose uuids are in `kept`."""
-    found = [read_vdi(session, ref) for vdi in live for ref in session.call("VDI.get_snapshots", vdi)]
+    found: list[Vdi] = []
+    for vdi in live:
+        with suppress(SourceNotFound):  # somebody removed it, or a snapshot of it: what is left is for `clean`
+            found += [read_vdi(session, ref) for ref in session.call("VDI.get_snapshots", vdi)]
     return [vdi for vdi in found if is_disk_of(vdi.other_config, machine) and vdi.uuid not in kept]

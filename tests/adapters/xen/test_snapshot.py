@@ -282,6 +282,18 @@ def test_destroying_data_twice_is_harmless(pool: XapiSimulator, source: XenSourc
     assert [vdi.kind for vdi in ours(pool)] == ["cbt_metadata"]
 
 
+def test_a_disk_that_is_removed_meanwhile(pool: XapiSimulator, source: XenSource) -> None:
+    """Its snapshot is released all the same; what it leaves goes in the next clean-up."""
+    bases = bases_of(source, "vm")
+    machine = machine_named(source, "vm")
+    snapshot = source.snapshot(machine, request(machine, bases))
+    pool.disks.destroy(pool.vdi("vm"))
+    snapshot.release(committed=True)
+    assert pool.snapshots("vm") == []
+    source.reconcile(machine, {"0": snapshot.disks["0"].base_token or ""})
+    assert len(ours(pool)) == 1
+
+
 def test_a_failing_disk_does_not_keep_the_others(start_pool: StartPool, source_of: MakeSource) -> None:
     """All disks are tried; the first failure is told."""
     pool = start_pool([MachineSpec("vm", disks=(DiskSpec(), DiskSpec()))])
