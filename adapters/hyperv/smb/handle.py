@@ -89,13 +89,18 @@ class Handle:
             )
         buffer[:] = data
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Write at most the link's `piece_bytes`, wholly."""
+    def send_write(self, offset: int, data: memoryview) -> Any:
+        """Write at most the link's `piece_bytes`; `receive_write` waits for it."""
         with translating(self._what):
-            message, answer = self.open.write(bytes(data), offset, send=False)
-            count = answer(self.link.send(message, self.tree))
-        if count != len(data):
-            raise SourceConflict(self._what, code="smb-write-short", why=f"{count} of {len(data)} bytes were written")
+            message, _ = self.open.write(bytes(data), offset, send=False)
+            return self.link.send(message, self.tree)
+
+    def receive_write(self, request: Any, length: int) -> None:
+        """Wait until all of a write is acknowledged."""
+        with translating(self._what):
+            count = self.open._write_response(request)
+        if count != length:
+            raise SourceConflict(self._what, code="smb-write-short", why=f"{count} of {length} bytes were written")
 
     def flush(self) -> None:
         """Have the server write everything to its disks."""

@@ -252,7 +252,8 @@ class _Wire(Tcp):  # type: ignore[misc]  # the library has no types
             try:
                 count = self._sock.recv_into(view[at:], length - at, socket.MSG_WAITALL)
             except BlockingIOError:
-                raise TimeoutError("the rest of a message does not come") from None
+                # No TimeoutError: the library takes that for a connection on which nothing is due.
+                raise SMBConnectionClosed("the rest of a message does not come") from None
             except ConnectionError:
                 return None
             if not count:

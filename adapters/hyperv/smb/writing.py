@@ -7,14 +7,17 @@ was acknowledged and not flushed could be lost with the server's memory: it is r
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
+from typing import Any
+
+from blake3 import blake3
 
 from adapters.errors import SourceConflict, SourceUnavailable
 from adapters.hyperv.smb.faults import LinkLost
 from adapters.hyperv.smb.handle import Handle, Purpose
-from adapters.hyperv.smb.link import require_same_process
+from adapters.hyperv.smb.link import PIECE_BYTES, require_same_process
 from adapters.hyperv.smb.links import Links
 from adapters.hyperv.smb.messages import set_size
 from adapters.hyperv.smb.paths import SmbPath
@@ -25,7 +28,7 @@ _LANE = 0
 
 
 class SmbWriter:
-    """A file that was not there before; nobody else can write to it. Used by one thread at a time.
+    """A file that was not there before; nobody else can write to it. Used by one thread at a time, for each range once.
 
     Raises SourceConflict `smb-file-exists` when there is one of the name, SourceLimit when the volume is full.
     """
@@ -48,15 +51,14 @@ class SmbWriter:
 
     def write_at(self, offset: int, data: memoryview | bytes) -> None:
         """Write all of it; the file grows as needed."""
-        left = memoryview(data).cast("B")
-        while left:
-            piece = left[: self._handle.link.piece_bytes]
-            self._repeat(partial(_write_piece, offset=offset, piece=piece))
-            self._unflushed.append((offset, len(piece), _digest(piece)))
-            self._unflushed_bytes += len(piece)
-            offset, left = offset + len(piece), left[len(piece) :]
-            if self._unflushed_bytes >= _FLUSH_EVERY_BYTES:
-                self.flush()
+        whole = memoryview(data).cast("B")
+        self._repeat(partial(_write, offset=offset, data=whole))
+        for start in range(0, len(whole), PIECE_BYTES):
+            piece = whole[start : start + PIECE_BYTES]
+            self._unflushed.append((offset + start, len(piece), blake3(piece).digest()))
+        self._unflushed_bytes += len(whole)
+        if self._unflushed_bytes >= _FLUSH_EVERY_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Return when everything is on the server's disks."""
@@ -89,16 +91,20 @@ class SmbWriter:
 
     def _open_again(self) -> None:
         """Open the file on a new link, and see that it is ours and has what was written. Raises LinkLost."""
-        handle = Handle(self._links.get(_LANE), self._path, Purpose.WRITE)
-        self._handle = handle
+        link = self._links.get(_LANE)
+        try:
+            handle = self._handle = Handle(link, self._path, Purpose.WRITE)
+        except SourceConflict as error:
+            if error.code != "smb-sharing":
+                raise
+            # A server that has not noticed yet that our connection is gone holds the file for us.
+            raise LinkLost(error.what, code=error.code, why=error.why, hint=error.hint) from None
         if handle.identity != self._identity:
             raise SourceConflict(
                 f"{self._path} changed while it was written", code="smb-file-changed", why="another file took its place"
             )
         for offset, length, digest in self._unflushed:
-            piece = memoryview(bytearray(length))
-            handle.receive_read(handle.send_read(offset, length), piece)
-            if _digest(piece) != digest:
+            if _read_back(handle, offset, length) != digest:
                 raise SourceUnavailable(
                     f"{self._path} lost what was written to it",
                     code="smb-write-lost",
@@ -108,10 +114,30 @@ class SmbWriter:
         self._lost = False
 
 
-def _write_piece(handle: Handle, offset: int, piece: memoryview) -> None:
-    with handle.link.turns:
-        handle.write(offset, piece)
+def _write(handle: Handle, offset: int, data: memoryview) -> None:
+    """Write in pieces, several under way at once."""
+    turns, sent = handle.link.turns, deque[tuple[Any, int]]()
+    try:
+        while data or sent:
+            # Who waits for a turn holds none: else two writers could wait for each other.
+            if data and turns.acquire(blocking=not sent):
+                piece = data[: handle.link.piece_bytes]
+                sent.append((None, 0))  # holds the turn, whatever happens
+                sent[-1] = (handle.send_write(offset, piece), len(piece))
+                offset, data = offset + len(piece), data[len(piece) :]
+            else:
+                handle.receive_write(*sent[0])
+                sent.popleft()
+                turns.release()
+    finally:
+        for _ in sent:
+            turns.release()
 
 
-def _digest(piece: memoryview) -> bytes:
-    return blake2b(piece, digest_size=16).digest()
+def _read_back(handle: Handle, offset: int, length: int) -> bytes:
+    hasher, piece_bytes = blake3(), handle.link.piece_bytes
+    for start in range(0, length, piece_bytes):
+        piece = memoryview(bytearray(min(piece_bytes, length - start)))
+        handle.receive_read(handle.send_read(offset + start, len(piece)), piece)
+        hasher.update(piece)
+    return hasher.digest()

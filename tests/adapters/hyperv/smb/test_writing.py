@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,6 +104,24 @@ def test_another_file_in_its_place_is_not_written_to(samba: Samba, drive: Path) 
     writer.close()
     files.close()
     assert (drive / "new.vhdx").read_bytes() == b"somebody's"
+
+
+def test_an_open_file_of_the_lost_session_is_waited_for(samba: Samba, drive: Path) -> None:
+    """A server that still has our lost session's file open refuses the new one for a while: that is borne."""
+    waits: list[Callable[[], None]] = []
+    files = SmbFiles(samba.settings(), patience=Patience(60, sleep=lambda seconds: waits.pop(0)()))
+    writer = files.create(PATH)
+    writer.write_at(0, b"before ")
+    samba.drop_sessions()
+    link = Link(HOST, HOST, samba.port, samba.settings(), 30)
+    lost = Handle(link, SmbPath.parse(PATH), Purpose.WRITE)
+    waits += [lambda: None, lost.close]  # the first is for the lost connection
+    writer.write_at(7, b"after")
+    assert waits == []
+    writer.close()
+    link.close()
+    files.close()
+    assert (drive / "new.vhdx").read_bytes() == b"before after"
 
 
 def test_nobody_else_writes_to_it(samba: Samba, files: SmbFiles) -> None:
