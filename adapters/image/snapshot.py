@@ -104,6 +104,8 @@ class ImageDisk:
             elif image.format in VIRTUAL:
                 self._virtual = open_virtual(image.path, root)
                 started.callback(self._virtual.close)
+                if self._virtual.files != tuple(map(str, image.files)):
+                    raise SourceConflict(f"{fact.label} got another parent", code="image-changed")
                 size_bytes = self._virtual.size_bytes
             else:
                 self._server = ImageServer(image, runtime_dir, machine_key, label)

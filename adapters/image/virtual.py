@@ -65,10 +65,10 @@ def _inside(root: Path) -> Locate:
         folder = Path(child_path).parent
         outside = None
         for name in _names(locator):
-            found = Path(os.path.realpath(folder / name))
+            found = Path(os.path.realpath(_spelled(folder / name, top)))
             if not found.is_relative_to(top):
                 outside = outside or name
-            elif found.is_file():
+            elif os.path.isfile(found):  # which no name makes fail
                 return str(found)
         if outside is not None:
             raise SourceDenied(
@@ -80,6 +80,17 @@ def _inside(root: Path) -> Locate:
         return None
 
     return locate
+
+
+def _spelled(path: Path, top: str) -> Path:
+    """Return the path of the file as it is spelled here: names that differ in case only are one to Windows."""
+    if os.path.lexists(path) or not Path(os.path.realpath(path.parent)).is_relative_to(top):
+        return path
+    try:
+        alike = [entry for entry in path.parent.iterdir() if entry.name.casefold() == path.name.casefold()]
+    except OSError:
+        return path
+    return min(alike, default=path)
 
 
 def _names(locator: ParentLocator) -> Iterator[str]:

@@ -16,12 +16,12 @@ from adapters.virtualdisk.blocks import Layer, layer_runs, window_end
 from adapters.virtualdisk.file import OpenFile
 from adapters.virtualdisk.locator import Locate, ParentLocator
 from adapters.virtualdisk.opening import open_layer
-from adapters.virtualdisk.reading import NETWORK_GAP_BYTES, Pieces
+from adapters.virtualdisk.reading import NETWORK_GAP_BYTES, Window
 from adapters.virtualdisk.runs import ZERO, Runs, filled, joined, left_to_parent, merged, one_run, zero_runs
 
 MOST_FILES = 64
-_WINDOW_BYTES = 8 << 20
-_KEPT_WINDOWS = 8
+_WINDOW_BYTES = 16 << 20
+_KEPT_WINDOWS = 4
 
 
 class VirtualDisk:
@@ -35,7 +35,7 @@ class VirtualDisk:
         self._layers = layers
         self._gap_bytes = gap_bytes
         self._open_files = [layer.file for layer in layers]
-        self._window = lru_cache(maxsize=_KEPT_WINDOWS)(self._pieces)
+        self._window = lru_cache(maxsize=_KEPT_WINDOWS)(self._looked_up)
         top = layers[0]
         self.size_bytes = top.size_bytes
         self.identity = top.identity
@@ -72,7 +72,7 @@ class VirtualDisk:
         while buffer:
             number, within = divmod(offset, _WINDOW_BYTES)
             length = min(len(buffer), _WINDOW_BYTES - within)
-            self._window(number).read(offset, self._open_files, buffer[:length], self._gap_bytes)
+            self._window(number).read(offset, self._open_files, buffer[:length])
             buffer, offset = buffer[length:], offset + length
 
     def close(self) -> None:
@@ -81,10 +81,11 @@ class VirtualDisk:
             for layer in self._layers:
                 closing.callback(layer.file.close)
 
-    def _pieces(self, number: int) -> Pieces:
+    def _looked_up(self, number: int) -> Window:
         """Look a window up; the latest are kept, at most a few MiB each, for reads that follow each other."""
         start = number * _WINDOW_BYTES
-        return Pieces(merged(self._resolved(start, min(start + _WINDOW_BYTES, self.size_bytes))))
+        runs = self._resolved(start, min(start + _WINDOW_BYTES, self.size_bytes))
+        return Window(merged(runs), self._gap_bytes)
 
     def _resolved(self, start: int, end: int) -> Runs:
         runs = merged(layer_runs(self._layers[0], start, end))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from threading import Condition
+from threading import Event, Lock
 from typing import Protocol
 
 from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceInvalid, SourceNotFound, SourceUnavailable
@@ -35,7 +35,8 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._idle = Condition()
+        self._lock = Lock()
+        self._idle = Event()
         self._reads = 0
         self._closed = False
         try:
@@ -54,31 +55,40 @@ class LocalFile:
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer`. Raises SourceConflict if the file became shorter, SourceUnavailable after `close`."""
-        with self._idle:
-            if self._closed:
-                raise SourceUnavailable(f"{self._path} was closed", code="file-closed")
-            self._reads += 1
+        descriptor = self._begin()
         try:
-            while (count := os.preadv(self._descriptor, [buffer], offset)) < len(buffer):
+            while (count := os.preadv(descriptor, [buffer], offset)) < len(buffer):
                 if not count:
                     raise SourceConflict(f"{self._path} is shorter than it was", code="file-changed")
                 buffer, offset = buffer[count:], offset + count
         except OSError as error:
             raise _file_error(self._path, error) from None
         finally:
-            with self._idle:
-                self._reads -= 1
-                self._idle.notify_all()
+            self._end()
 
     def close(self) -> None:
         """Close the file; twice is harmless."""
-        with self._idle:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
-            while self._reads:
-                self._idle.wait()
-            os.close(self._descriptor)
+            if not self._reads:
+                self._idle.set()
+        self._idle.wait()
+        os.close(self._descriptor)
+
+    def _begin(self) -> int:
+        with self._lock:
+            if self._closed:
+                raise SourceUnavailable(f"{self._path} was closed", code="file-closed")
+            self._reads += 1
+            return self._descriptor
+
+    def _end(self) -> None:
+        with self._lock:
+            self._reads -= 1
+            if self._closed and not self._reads:
+                self._idle.set()
 
 
 def read_bytes(file: RandomFile, offset: int, length: int) -> bytes:

@@ -1,80 +1,96 @@
 """Reads runs of several files into one buffer, with few reads of each file. Imports its own package only.
 
-Short gaps between pieces of one file are read too and thrown away where a further request costs more. So a chain with
-changes strewn over it is read in pieces of up to 4 MiB, and what lies contiguous goes as one.
+Short gaps between pieces of one file are read too and thrown away, where a further request costs more. The deepest file
+comes first and is read right over its gaps, as whatever belongs there is put on top afterwards; what is strewn over the
+files above it goes through a buffer of its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from adapters.virtualdisk.file import RandomFile
-from adapters.virtualdisk.runs import ZERO, Runs
+from adapters.virtualdisk.runs import OWN, ZERO, Numbers, Runs
 
 NETWORK_GAP_BYTES = 64 << 10
 LOCAL_GAP_BYTES = 8 << 10
-_MOST_BYTES = 4 << 20
+
+Piece = tuple[int, int]
+"""Start and end in the disk."""
 
 
-@dataclass(slots=True)
-class _Request:
-    """One read of a file: its range, and which pieces of it go where (place in the buffer, file offset, length)."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What one file, or ZERO, has of a window: requests in order, each at a fixed `distance` to the file's offsets.
 
-    start: int
-    end: int
-    pieces: list[tuple[int, int, int]] = field(default_factory=list)
+    `pieces` are those of a request with gaps that must not reach the buffer, None for one that may go straight there.
+    """
 
-    def takes(self, offset: int, length: int, gap_bytes: int) -> bool:
-        """Say whether a further piece fits."""
-        return 0 <= offset - self.end <= gap_bytes and offset + length - self.start <= _MOST_BYTES
+    number: int
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    distances: list[int] = field(default_factory=list)
+    pieces: list[list[Piece] | None] = field(default_factory=list)
 
-    def read(self, file: RandomFile, buffer: memoryview) -> None:
-        """Fill the pieces."""
-        if len(self.pieces) == 1:
-            place, _, length = self.pieces[0]
-            file.pread_into(self.start, buffer[place : place + length])
-            return
-        scratch = memoryview(bytearray(self.end - self.start))
-        file.pread_into(self.start, scratch)
-        for place, offset, length in self.pieces:
-            at = offset - self.start
-            buffer[place : place + length] = scratch[at : at + length]
+    def within(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The requests that touch a range, cut to it: number, start and end."""
+        at = bisect_right(self.ends, start)
+        while at < len(self.starts) and self.starts[at] < end:
+            yield at, max(self.starts[at], start), min(self.ends[at], end)
+            at += 1
 
 
-class Pieces:
-    """The runs of a window of the disk, in lists: many reads share one look-up of tables and bitmaps."""
+class Window:
+    """The runs of a part of the disk, ready to be read: many reads share one look-up of tables and bitmaps."""
 
-    def __init__(self, runs: Runs) -> None:
-        self._starts: list[int] = runs.starts.tolist()
-        self._ends: list[int] = [*self._starts[1:], runs.end]
-        self._sources: list[int] = runs.sources.tolist()
-        self._offsets: list[int] = runs.offsets.tolist()
+    def __init__(self, runs: Runs, gap_bytes: int) -> None:
+        numbers = sorted(set(runs.sources.tolist()) - {ZERO}, reverse=True)
+        ends = np.append(runs.starts[1:], runs.end)
+        self._files = [_requests(runs, ends, number, gap_bytes, direct=number == numbers[0]) for number in numbers]
+        self._zeros = _requests(runs, ends, ZERO, 0, direct=True)
 
-    def read(self, start: int, files: Sequence[RandomFile], buffer: memoryview, gap_bytes: int) -> None:
+    def read(self, start: int, files: Sequence[RandomFile], buffer: memoryview) -> None:
         """Fill `buffer` from `start` of the disk, all of which is in the window. Raises what the files do."""
         end = start + len(buffer)
-        waiting: dict[int, _Request] = {}
-        position = start
-        at = bisect_right(self._starts, start) - 1
-        while position < end:
-            stop = min(self._ends[at], end)
-            place, length, source = position - start, stop - position, self._sources[at]
-            if source == ZERO:
-                np.frombuffer(buffer, dtype=np.uint8)[place : place + length] = 0
-            else:
-                offset = self._offsets[at] + position - self._starts[at]
-                request = waiting.get(source)
-                if request is None or not request.takes(offset, length, gap_bytes):
-                    if request is not None:
-                        request.read(files[source], buffer)
-                    request = waiting[source] = _Request(offset, offset)
-                request.pieces.append((place, offset, length))
-                request.end = offset + length
-            position = stop
-            at += 1
-        for source, request in waiting.items():
-            request.read(files[source], buffer)
+        for source in self._files:
+            file = files[source.number]
+            for at, first, last in source.within(start, end):
+                offset, pieces = first + source.distances[at], source.pieces[at]
+                if pieces is None:
+                    file.pread_into(offset, buffer[first - start : last - start])
+                    continue
+                scratch = memoryview(bytearray(last - first))
+                file.pread_into(offset, scratch)
+                for begin, stop in pieces:
+                    low, high = max(begin, first), min(stop, last)
+                    if low < high:
+                        buffer[low - start : high - start] = scratch[low - first : high - first]
+        for _, first, last in self._zeros.within(start, end):
+            np.frombuffer(buffer, dtype=np.uint8)[first - start : last - start] = 0
+
+
+def _requests(runs: Runs, ends: Numbers, number: int, gap_bytes: int, *, direct: bool) -> _Source:
+    """Put the runs of one source together across gaps."""
+    chosen = np.flatnonzero(runs.sources == number)
+    found = _Source(number)
+    if not chosen.size:
+        return found
+    starts, stops = runs.starts[chosen], ends[chosen]
+    distances = runs.offsets[chosen] - starts if number >= OWN else np.zeros_like(starts)
+    together = (starts[1:] - stops[:-1] <= gap_bytes) & (distances[1:] == distances[:-1])
+    firsts = np.concatenate([np.zeros(1, dtype=np.int64), np.flatnonzero(~together) + 1])
+    lasts = np.append(firsts[1:], chosen.size) - 1
+    found.starts.extend(starts[firsts].tolist())
+    found.ends.extend(stops[lasts].tolist())
+    found.distances.extend(distances[firsts].tolist())
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        if direct or first == last:
+            found.pieces.append(None)
+        else:
+            inside = slice(first, last + 1)
+            found.pieces.append(list(zip(starts[inside].tolist(), stops[inside].tolist(), strict=True)))
+    return found

@@ -61,7 +61,8 @@ def filled(child: Runs, parent: Runs, number: int) -> Runs:
 
     `parent` covers at least what `left_to_parent` gives.
     """
-    starts = np.union1d(child.starts, parent.starts)
+    both = np.sort(np.concatenate([child.starts, parent.starts]))
+    starts = both[_where_new(both[1:] == both[:-1])]
     above = np.searchsorted(child.starts, starts, side="right") - 1
     below = np.maximum(np.searchsorted(parent.starts, starts, side="right") - 1, 0)
     left = child.sources[above] == PARENT

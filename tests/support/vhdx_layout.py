@@ -107,7 +107,7 @@ def locator(entries: dict[str, str]) -> bytes:
     head, words = b"", b""
     start = 20 + 12 * len(entries)
     for key, value in entries.items():
-        first, second = key.encode("utf-16-le"), value.encode("utf-16-le")
+        first, second = key.encode("utf-16-le"), value.encode("utf-16-le", errors="surrogatepass")
         place = start + len(words)
         head += struct.pack("<IIHH", place, place + len(first), len(first), len(second))
         words += first + second

@@ -10,6 +10,8 @@ import pytest
 
 from adapters.errors import SourceConflict
 from adapters.image import ImageSource
+from adapters.image.images import open_image
+from adapters.image.snapshot import ImageDisk
 from tests.support import vhd_files, vhdx_files
 from tests.support.image_folder import ImageFolder, content_of, machine, snapshot_of
 
@@ -74,6 +76,14 @@ def test_a_moved_chain_is_found_beside_the_child(images: ImageFolder, source: Im
     assert content_of(source, "web_1") == {"web_1.avhdx": bytes(SIZE)}
 
 
+def test_a_parents_name_in_another_case(images: ImageFolder, source: ImageSource) -> None:
+    """Windows does not tell upper from lower case, so neither does the search for a parent."""
+    base, child = images.path / "Web.VHDX", images.path / "web_1.avhdx"
+    vhdx_files.create(base, SIZE)
+    vhdx_files.create_child(child, base, relative_path=".\\WEB.vhdx")
+    assert content_of(source, "web_1") == {"web_1.avhdx": bytes(SIZE)}
+
+
 @pytest.mark.parametrize("stated", ["..\\secret.vhdx", "..\\..\\..\\etc\\passwd", "sub\\..\\..\\secret.vhdx"])
 def test_a_parent_outside_is_refused(images: ImageFolder, source: ImageSource, stated: str) -> None:
     """A child cannot make us open a file outside of the folder, even if that is its parent."""
@@ -90,6 +100,20 @@ def test_a_link_out_of_the_folder_is_no_parent(images: ImageFolder, source: Imag
     (images.path / ".secret.vhdx").symlink_to(secret)
     vhdx_files.create_child(images.path / "web.avhdx", secret, relative_path=".\\.secret.vhdx")
     assert "outside of the source's folder" in excluded(source, "web")
+
+
+@pytest.mark.parametrize(
+    "stated", ["x" * 5000 + ".vhdx", "gone\\" * 3000, "web.vhdx\\x", "\ud800.vhdx", "\0", ".", "..", "C:"]
+)
+def test_a_name_that_no_file_can_have_is_a_missing_parent(
+    images: ImageFolder, source: ImageSource, stated: str
+) -> None:
+    """Nonsense in a locator is told of the child alone; the rest of the folder is listed as ever."""
+    base, child = images.path / "web.vhdx", images.path / "web_1.avhdx"
+    vhdx_files.create(base, SIZE)
+    vhdx_files.create_child(child, base, relative_path=stated, absolute_win32_path=stated)
+    assert [found.key for found in source.inventory()] == ["web.vhdx", "web_1.avhdx"]
+    assert excluded(source, "web_1")
 
 
 def test_a_missing_parent_is_told(images: ImageFolder, source: ImageSource) -> None:
@@ -143,4 +167,21 @@ def test_a_change_of_any_file_is_found(
             file.write(b"!")
         with pytest.raises(SourceConflict) as caught:
             snapshot.confirm()
+    assert caught.value.code == "image-changed"
+
+
+def test_another_parent_since_the_inspection_is_a_conflict(
+    images: ImageFolder, source: ImageSource, tmp_path: Path
+) -> None:
+    """A child that was replaced by one on another parent is not read, since nobody watches that parent."""
+    child = images.path / "web.avhdx"
+    for name in ("one.vhdx", "two.vhdx"):
+        vhdx_files.create(images.path / name, SIZE)
+    vhdx_files.create_child(child, images.path / "one.vhdx")
+    inspected = open_image(child, images.path)
+    (disk,) = machine(source, "web").disks
+    child.unlink()
+    vhdx_files.create_child(child, images.path / "two.vhdx")
+    with pytest.raises(SourceConflict) as caught:
+        ImageDisk(disk, inspected, images.path, tmp_path / "runtime", "web.avhdx", "test")
     assert caught.value.code == "image-changed"
