@@ -5,6 +5,7 @@ Imports `ingest.sources`.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Annotated
 
@@ -75,15 +76,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a source, after it answered, and list its machines."""
-    typed = {
-        **{"path": path, "qmp": qmp, "ga": ga, "host": host, "user": user, "password": password, "port": port},
-        **{"ca": ca, "fingerprint": fingerprint, "quiesce": quiesce, "vddk": vddk, "connections": connections},
-        **{"array": array, "members": members},
-        **{"auth": auth, "share": share, "smb-port": smb_port, "smb-handles": smb_handles},
-        **_said(insecure=insecure, cluster=cluster, http=http, legacy=legacy, smb_encrypt=smb_encrypt),
-        "transport": ",".join(transport) if transport else None,
-    }
-    settings = {key: value for key, value in typed.items() if value is not None}
+    settings = _typed(context.params, besides=("name", "kind", "as_json"))
     with working(context) as services:
         add_source(services, name, kind, settings)
         with connected(services, name) as source:
@@ -96,9 +89,14 @@ def add(
     print_rows(rows, ["machine", "disks", "size_bytes"], as_json=as_json)
 
 
-def _said(**flags: bool) -> dict[str, str | None]:
-    """Flags as settings: what was not said is none."""
-    return {name.replace("_", "-"): "true" if said else None for name, said in flags.items()}
+def _typed(given: Mapping[str, object], besides: Collection[str]) -> dict[str, str]:
+    """Options as settings: a flag is true, several values have commas between, what was not said is none."""
+    said = {name.replace("_", "-"): value for name, value in given.items() if name not in besides}
+    return {
+        name: "true" if value is True else ",".join(value) if isinstance(value, list | tuple) else str(value)
+        for name, value in said.items()
+        if value not in (None, False, (), [])
+    }
 
 
 @source_app.command("list")

@@ -89,11 +89,12 @@ def your_settings() -> XenSettings:
     )
 
 
-@pytest.mark.skipif("HOLDFAST_XEN_MACHINE" not in os.environ, reason="names a machine of a pool of yours")
-def test_a_running_machine_of_yours(tmp_path: Path) -> None:
-    """What its guest writes between the two snapshots is found."""
-    with closing(XenSource("pool", your_settings(), tmp_path / "run")) as source:
-        assert_incremental_is_exact(source, os.environ["HOLDFAST_XEN_MACHINE"], lambda: time.sleep(10))
+if "HOLDFAST_XEN_MACHINE" in os.environ:
+
+    def test_a_running_machine_of_yours(tmp_path: Path) -> None:
+        """What its guest writes between the two snapshots is found."""
+        with closing(XenSource("pool", your_settings(), tmp_path / "run")) as source:
+            assert_incremental_is_exact(source, os.environ["HOLDFAST_XEN_MACHINE"], lambda: time.sleep(10))
 
 
 if HOST is not None:
