@@ -61,6 +61,11 @@ class Intents:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         return intent
 
     def made(self, intent: Intent, *, checkpoint: str | None = None, reference_point: str | None = None) -> Intent:

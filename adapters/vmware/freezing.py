@@ -34,7 +34,7 @@ from adapters.vmware.inventory import Machine, require_reachable
 from adapters.vmware.places import Stores, disk_facts, flat_path, split_file
 from adapters.vmware.properties import read_object
 from adapters.vmware.querying import allocated_areas, changed_since_base
-from adapters.vmware.reading import SharedReader
+from adapters.vmware.reading import AllocatedReader
 from adapters.vmware.session import Session, UnansweredCall
 from adapters.vmware.snapshot import Taken, VmwareDisk, VmwareSnapshot
 from adapters.vmware.snapshots import SnapshotKeeper
@@ -248,7 +248,7 @@ class Freezing:
             readers = self._of_clone(frozen, disk, choice, access, volume)
         else:
             connections_of(session.settings, self._machine.host)
-            readers = SharedReader(
+            readers = AllocatedReader(
                 lambda: self._tools.open_reader(choice, access, None),
                 lambda: allocated_areas(session, machine, frozen.moref, disk),
             )
@@ -256,13 +256,15 @@ class Freezing:
 
     def _of_clone(
         self, frozen: Frozen, disk: Disk, choice: TransportChoice, access: DiskAccess, volume: str
-    ) -> SharedReader:
+    ) -> AllocatedReader:
         """Read from the array; what the server can only tell while the machine's snapshot is there is asked now."""
         array = self._array = self._array or self._tools.arrays.begin(self._machine, self._request.label)
         array.want(volume)
         self._on_array[disk.fact.key] = (disk, volume)
         allocated = allocated_areas(self._session, self._machine.moref, frozen.moref, disk)
-        return SharedReader(lambda: self._tools.open_reader(choice, access, array.presented(volume)), lambda: allocated)
+        return AllocatedReader(
+            lambda: self._tools.open_reader(choice, access, array.presented(volume)), lambda: allocated
+        )
 
     def _way(self, facts: DiskFacts, state: Tracked | Untracked) -> tuple[Tracked | Untracked, TransportChoice]:
         """Choose the transport. Where the only one left reads whole disks, the disk is read in full."""

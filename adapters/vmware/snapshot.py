@@ -23,8 +23,8 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
+from adapters.sharing import SharedReader
 from adapters.vmware.inventory import Machine
-from adapters.vmware.reading import SharedReader
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.transport.array.flow import ServerFree
 

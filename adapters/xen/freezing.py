@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
 from adapters.port import BlockReader, SnapshotRequest, Tracked, TransportChoice, Untracked
+from adapters.sharing import SharedReader
 from adapters.xen.bitmap import ChangedBlocks
-from adapters.xen.busy import Claim
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine
 from adapters.xen.reaching import access_to
-from adapters.xen.reading import SharedReader
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from adapters.busy import Claim
 from adapters.errors import SourceInvalid
 from adapters.port import (
     BlockReader,
@@ -21,9 +22,8 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
+from adapters.sharing import SharedReader
 from adapters.xen.bitmap import ChangedBlocks
-from adapters.xen.busy import Claim
-from adapters.xen.reading import SharedReader, cut
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.snapshots import SnapshotKeeper
 
@@ -57,7 +57,7 @@ class XenDisk:
             return
         handle = self._readers.open()
         try:
-            yield from cut(self._changed, handle.extents())
+            yield from handle.changes(self._changed)
         finally:
             handle.close()
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from adapters.busy import Claim, require_idle
 from adapters.errors import SourceInvalid
 from adapters.port import (
     Consistency,
@@ -21,7 +22,6 @@ from adapters.port import (
     SnapshotRequest,
     SourceFact,
 )
-from adapters.xen.busy import Claim, require_idle
 from adapters.xen.disks import TRACKING
 from adapters.xen.freezing import Freezing, OpenReader, Tools
 from adapters.xen.inventory import Inventory, Machine, find_machine, list_machines

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.areas import Area, AreaList, Page, WrongAnswer, collect_areas
+from adapters.areas import Area, AreaList, Page, WrongAnswer, collect_areas, cut
+from adapters.port import Extent
 
 UNIT = 512
 
@@ -134,3 +135,14 @@ def test_more_than_fits_is_joined_across_gaps() -> None:
     assert len(found) <= 100
     assert found.covered_bytes >= 10_000 * 65536
     assert next(iter(found))[0] == 0
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.lists(st.booleans(), min_size=1, max_size=40))
+def test_changes_are_split_by_what_is_zero(changed: list[bool], zero: list[bool]) -> None:
+    """Every changed byte comes once, in order; it is called zero only where the extents say so, never beyond them."""
+    areas = [(at, 1) for at, bit in enumerate(changed) if bit]
+    extents = [Extent(at, 1, bit) for at, bit in enumerate(zero)]
+    found = list(cut(areas, extents))
+    told = {at: extent.zero for extent in found for at in range(extent.start, extent.end)}
+    assert [at for extent in found for at in range(extent.start, extent.end)] == [at for at, _ in areas]
+    assert all(told[at] == (zero[at] if at < len(zero) else False) for at in told)

@@ -1,16 +1,14 @@
-"""Readers of a frozen disk: one connection for all of them, and changes cut from what is known to be zero."""
+"""Readers of a frozen disk: one connection for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from adapters.errors import SourceUnavailable
 from adapters.port import Extent
-from adapters.xen.reading import SharedReader, cut
+from adapters.sharing import SharedReader
 
 
 class Disk:
@@ -72,14 +70,3 @@ def test_a_connection_that_does_not_open_leaves_nothing() -> None:
         with pytest.raises(SourceUnavailable):
             shared.open()
     shared.shut()
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.lists(st.booleans(), min_size=1, max_size=40))
-def test_changes_are_split_by_what_is_zero(changed: list[bool], zero: list[bool]) -> None:
-    """Every changed byte comes once, in order; it is called zero only where the extents say so, never beyond them."""
-    areas = [(at, 1) for at, bit in enumerate(changed) if bit]
-    extents = [Extent(at, 1, bit) for at, bit in enumerate(zero)]
-    found = list(cut(areas, extents))
-    told = {at: extent.zero for extent in found for at in range(extent.start, extent.end)}
-    assert [at for extent in found for at in range(extent.start, extent.end)] == [at for at, _ in areas]
-    assert all(told[at] == (zero[at] if at < len(zero) else False) for at in told)

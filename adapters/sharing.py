@@ -1,6 +1,6 @@
-"""Readers of one frozen disk on one connection. Imports `adapters.errors`, `adapters.port` and `bitmap`.
+"""Readers of one frozen disk on one connection. Imports `adapters.areas`, `adapters.errors` and `adapters.port`.
 
-A host serves few NBD connections, so all who read a disk share one reader; the last one closes it, and `shut` closes it
+Hosts serve few connections, so all who read a disk share one reader; the last one closes it, and `shut` closes it
 whoever still reads.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from adapters.areas import Area, cut
 from adapters.errors import SourceUnavailable
 from adapters.port import BlockReader, Extent
-from adapters.xen.bitmap import Area
 
 
 class SharedReader:
@@ -40,6 +40,10 @@ class SharedReader:
             self._users -= 1
             if self._users == 0:
                 self._close()
+
+    def extents(self, reader: BlockReader) -> Iterator[Extent]:
+        """The whole disk in order, as `reader` tells it."""
+        return reader.extents()
 
     def shut(self) -> None:
         """Close the connection whoever still reads."""
@@ -72,7 +76,11 @@ class SharedHandle:
     def extents(self) -> Iterator[Extent]:
         """Yield the whole disk in order, gapless."""
         self._require_open()
-        return self._inner.extents()
+        return self._shared.extents(self._inner)
+
+    def changes(self, changed: Iterable[Area]) -> Iterator[Extent]:
+        """Yield `changed`, split into what is zero now and what is to be read."""
+        return cut(changed, self.extents())
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`. Raises SourceUnavailable once this reader or the snapshot is closed."""
@@ -90,21 +98,6 @@ class SharedHandle:
     def _require_open(self) -> None:
         if self._closed or self._shared.over:
             raise _closed()
-
-
-def cut(areas: Iterable[Area], extents: Iterable[Extent]) -> Iterator[Extent]:
-    """Yield the parts of `extents`, which cover the disk in order, that lie in `areas`, which are in order."""
-    whole = iter(extents)
-    extent = Extent(0, 0, zero=False)
-    for start, length in areas:
-        position, end = start, start + length
-        while position < end:
-            while extent.end <= position:
-                # Whatever the extents leave out at the end was not said to be zero.
-                extent = next(whole, Extent(position, end - position, zero=False))
-            stop = min(end, extent.end)
-            yield Extent(position, stop - position, extent.zero)
-            position = stop
 
 
 def _closed() -> SourceUnavailable:
