@@ -97,9 +97,12 @@ def _incrementals() -> list[Figure]:
         figure(f"{what}, 1,000 changed ranges of 64 KiB: wall besides the hosts'", large[1_000], "s"),
         figure(f"{what}, 4,000 changed ranges", large[4_000], "s"),
         figure(f"{what}, no change", large[0], "s"),
-        figure("the time that 4,000 changed ranges add / that 1,000 add", slope, "ratio", "<= 5"),
+        figure("Hyper-V incremental: the time that 4,000 changed ranges add / that 1,000 add", slope, "ratio", "<= 5"),
         figure(
-            "the same 1,000 ranges on 1 TiB / on 64 GiB, what they add", _added(large) / _added(small), "ratio", "<= 2"
+            "Hyper-V incremental: what 1,000 changed ranges add on 1 TiB / on 64 GiB",
+            _added(large) / _added(small),
+            "ratio",
+            "<= 2",
         ),
     ]
 
