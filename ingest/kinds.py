@@ -217,6 +217,7 @@ def _xen(home: Home, name: str, settings: Settings) -> Source:
         "members": ("members", lambda words: tuple(words.split(","))),
         "transport": ("transports", lambda words: tuple(words.split(","))),
         "connections": ("connections_per_host", int),
+        "keep-snapshots": ("keep_snapshots", bool),
     }
     told = XenSettings(settings["host"], settings["user"], secret_of(settings["password"]), **_told(read, settings))
     return XenSource(name, told, home.scratch_dir / ".xen")
@@ -307,6 +308,7 @@ KINDS: dict[str, Kind] = {
             Setting("members", hosts),
             Setting("transport", some_of(*KNOWN_TRANSPORTS)),
             Setting("connections", a_number(16)),
+            Setting("keep-snapshots", one_of("true")),
         ),
         _xen,
     ),

@@ -15,6 +15,9 @@ from adapters.xen.records import Repository, Vbd, Vdi
 
 SNAPSHOTS = "VDI_SNAPSHOT"
 TRACKING = "VDI_CONFIG_CBT"
+COMPARED_BYTES = 2 << 20
+"""How much a pool compares at once where it tracks nothing: the block of a VHD."""
+
 _AGENT = "Back it up from inside the guest with the agent."
 
 
@@ -49,7 +52,7 @@ def _disk(vbd: Vbd, vdi: Vdi | None, repositories: Mapping[str, Repository]) -> 
         size_bytes=vdi.size_bytes if vdi is not None else 0,
         identity=vdi.uuid if vdi is not None else "unknown",
         tracking="cbt",
-        granularity_bytes=BLOCK_BYTES,
+        granularity_bytes=BLOCK_BYTES if repository is None or TRACKING in repository.features else COMPARED_BYTES,
         exclusion=_exclusion(vdi, repository),
     )
     return Disk(fact, vbd, vdi, repository)

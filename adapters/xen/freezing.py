@@ -7,17 +7,17 @@ removed again; should that fail, too, the error is the first one and `reconcile`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from adapters.areas import Area
 from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
 from adapters.port import BlockReader, SnapshotRequest, Tracked, TransportChoice, Untracked
 from adapters.sharing import SharedReader
-from adapters.xen.bitmap import ChangedBlocks
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine
@@ -27,10 +27,11 @@ from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session
 from adapters.xen.snapshot import Taken, XenDisk, XenSnapshot
 from adapters.xen.snapshots import SnapshotKeeper
-from adapters.xen.tokens import token
-from adapters.xen.tracking import WAS_OFF, changed_since_base, ensure_tracking
+from adapters.xen.tokens import parse, token
+from adapters.xen.tracking import WAS_OFF, changed_since_base, ensure_tracking, exported_since_base
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.transport.choose import choose_transport
+from adapters.xen.transport.exportread import MOST_VHD_BYTES
 from adapters.xen.transport.facts import VdiFacts, purposes_of
 
 
@@ -130,6 +131,7 @@ class Freezing:
             machine=self._machine.vm,
             snapshot=snapshot,
             vdis=tuple(frozen.values()),
+            whole=frozenset(frozen[key].uuid for key in wanted if self._keeps(frozen[key])),
             fallback_cause=None if self._request.consistency == "crash" else "guest-not-asked",
             older=lambda kept: older_bases(session, live, key, kept),
         )
@@ -139,15 +141,25 @@ class Freezing:
     def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> XenDisk:
         session, base = self._session, self._request.bases[disk.fact.key]
         fact = replace(disk.fact, size_bytes=frozen.size_bytes)
+        formats = disk.repository.image_formats if disk.repository is not None else frozenset()
+        access = access_to(session, frozen.uuid, fact.label, frozen.size_bytes, self._tools.runtime_dir, formats)
         state: Tracked | Untracked
-        if untracked is not None and (base is not None or untracked != WAS_OFF):
-            state, changed = Untracked(untracked), ChangedBlocks()
+        changed: Iterable[Area] = ()
+        if (earlier := parse(base or "")) is not None and earlier.kept:
+            state, changed = exported_since_base(access, earlier, fact.identity, frozen)
+        elif untracked is not None and (base is not None or untracked != WAS_OFF):
+            state = Untracked(untracked)
         else:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
-        access = access_to(session, frozen.uuid, fact.label, frozen.size_bytes, self._tools.runtime_dir)
         choice = self._choice(fact.label, frozen)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
-        return XenDisk(fact, token(fact.identity, frozen), state, changed, choice, readers)
+        kept = token(fact.identity, frozen, keep=self._keeps(frozen))
+        return XenDisk(fact, kept, state, changed, choice, readers)
+
+    def _keeps(self, frozen: Vdi) -> bool:
+        """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell."""
+        settings = self._session.settings
+        return settings.keep_snapshots and not frozen.tracking and frozen.size_bytes <= MOST_VHD_BYTES
 
     def _choice(self, label: str, frozen: Vdi) -> TransportChoice:
         """How the bytes are to travel, by what the pool's networks are for now."""

@@ -5,7 +5,8 @@ it good:
 
 - before the snapshot: nothing, or one that nobody was told of, under our name;
 - while it is read: the snapshot with all its disks. None is a base, so all goes, and the older bases stay whole;
-- after the commit: the same, but its disks are the bases now: their data goes, their change tracking stays;
+- after the commit: the same, but its disks are the bases now: their change tracking stays and their data goes, but
+  where nothing is tracked and they are kept whole;
 - between the steps of the release: disks without a snapshot, or older bases beside the new ones, under our mark.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from adapters.errors import SourceNotFound
 from adapters.port import Leftover
@@ -22,16 +24,27 @@ from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session
 from adapters.xen.snapshots import METADATA, SnapshotKeeper
 from adapters.xen.tokens import parse
+from adapters.xen.transport.qcowread import end_strays
 
 
-def clean(session: Session, keeper: SnapshotKeeper, machine: Machine, keep: Mapping[str, str]) -> Sequence[Leftover]:
-    """Remove our snapshots of the machine, and our disks that no token of `keep` names. Raises what keeps one."""
-    bases = frozenset(base.snapshot for text in keep.values() if (base := parse(text)) is not None)
-    cleaned = []
+def clean(
+    session: Session, keeper: SnapshotKeeper, machine: Machine, keep: Mapping[str, str], runtime_dir: Path
+) -> Sequence[Leftover]:
+    """Remove our snapshots of the machine, and our disks that no token of `keep` names. Raises what keeps one.
+
+    Readers of dead runs are ended first.
+    """
+    in_force = [base for text in keep.values() if (base := parse(text)) is not None]
+    bases = frozenset(base.snapshot for base in in_force)
+    whole = frozenset(base.snapshot for base in in_force if base.kept)
+    cleaned: list[Leftover] = []
     for vm in our_snapshots(session, machine.vm):
-        keeper.remove(vm, list(keeper.disks(vm).values()), bases)
+        disks = list(keeper.disks(vm).values())
+        for vdi in disks:
+            cleaned += end_strays(runtime_dir, vdi.uuid)
+        keeper.remove(vm, disks, bases, whole)
         cleaned.append(Leftover(f"snapshot {vm.name}", "removed"))
-    for vdi in strays(session, machine.key, bases):
+    for vdi in strays(session, machine.key, bases, whole):
         keeper.remove(None, [vdi], bases)
         what = "change tracking" if vdi.kind == METADATA else "disk"
         cleaned.append(Leftover(f"{what} {vdi.uuid} of a snapshot of {machine.name}", "removed"))
@@ -46,12 +59,14 @@ def our_snapshots(session: Session, machine: Vm) -> Iterable[Vm]:
             yield vm
 
 
-def strays(session: Session, machine: str, bases: Collection[str]) -> list[Vdi]:
-    """Our disks that belong to no snapshot any more, but for the change tracking of `bases`."""
+def strays(session: Session, machine: str, bases: Collection[str], whole: Collection[str]) -> list[Vdi]:
+    """Our disks that belong to no snapshot any more, but for the change tracking of `bases`, and those in `whole`."""
     return [
         vdi
         for vdi in read_vdis(session)
-        if is_disk_of(vdi.other_config, machine) and not (vdi.uuid in bases and vdi.kind == METADATA)
+        if is_disk_of(vdi.other_config, machine)
+        and vdi.uuid not in whole
+        and not (vdi.uuid in bases and vdi.kind == METADATA)
     ]
 
 

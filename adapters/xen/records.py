@@ -67,13 +67,14 @@ class Vdi:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A storage repository, with what its storage manager can do."""
+    """A storage repository, with what its storage manager can do; older pools name no image formats."""
 
     ref: str
     uuid: str
     name: str
     type: str
     features: frozenset[str]
+    image_formats: frozenset[str] = frozenset()
 
 
 def vm_of(ref: str, record: Record) -> Vm:
@@ -125,11 +126,14 @@ def repository_of(ref: str, record: Record, managers: Mapping[str, Record]) -> R
     """Read an SR's record; `managers` are the SM records, of which one drives each type of repository."""
     kind = str(record["type"])
     features: set[str] = set()
+    formats: set[str] = set()
     for manager in managers.values():
         if manager.get("type") == kind:
             features.update(manager.get("features") or {})
             features.update(str(name).partition("/")[0] for name in manager.get("capabilities") or ())
-    return Repository(ref, str(record["uuid"]), str(record["name_label"]), kind, frozenset(features))
+            formats.update(map(str, manager.get("supported_image_formats") or ()))
+    name, uuid = str(record["name_label"]), str(record["uuid"])
+    return Repository(ref, uuid, name, kind, frozenset(features), frozenset(formats))
 
 
 def ref_of(value: Any) -> str | None:

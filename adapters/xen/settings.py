@@ -28,7 +28,8 @@ class XenSettings:
 
     `members` are further hosts of the pool, asked for the master when `host` is gone, as are those that the pool tells
     of. `fingerprint` is the SHA-256 of the host's own certificate, hex with or without colons; several of them, one for
-    each host of the pool, are separated by commas.
+    each host of the pool, are separated by commas. With `keep_snapshots` the last snapshot of a disk whose changes the
+    pool does not track stays there, whole, for the next backup to be compared with by the pool.
     """
 
     host: str
@@ -41,6 +42,7 @@ class XenSettings:
     members: tuple[str, ...] = ()
     transports: tuple[str, ...] = TRANSPORTS
     connections_per_host: int = 16
+    keep_snapshots: bool = False
 
     def __post_init__(self) -> None:
         if not self.host or not self.user:

@@ -6,10 +6,11 @@ them when this one dies. What the bases in force need is destroyed only once the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from adapters.areas import Area
 from adapters.busy import Claim
 from adapters.errors import SourceInvalid
 from adapters.port import (
@@ -23,7 +24,6 @@ from adapters.port import (
     Untracked,
 )
 from adapters.sharing import SharedReader
-from adapters.xen.bitmap import ChangedBlocks
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.snapshots import SnapshotKeeper
 
@@ -36,7 +36,7 @@ class XenDisk:
         fact: DiskFact,
         base_token: str | None,
         tracking: Tracked | Untracked,
-        changed: ChangedBlocks,
+        changed: Iterable[Area],
         choice: TransportChoice,
         readers: SharedReader,
     ) -> None:
@@ -72,7 +72,7 @@ class XenDisk:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a snapshot is, beside its disks: `vdis` are those of the pool.
+    """What a snapshot is, beside its disks: `vdis` are those of the pool, of which `whole` (uuids) stay if committed.
 
     `older` finds the disks of ours that were bases of the same disks before, once these, by their uuids, are.
     """
@@ -81,6 +81,7 @@ class Taken:
     machine: Vm
     snapshot: Vm
     vdis: tuple[Vdi, ...]
+    whole: frozenset[str]
     fallback_cause: str | None
     older: Callable[[frozenset[str]], Sequence[Vdi]]
 
@@ -116,20 +117,21 @@ class XenSnapshot:
     def release(self, *, committed: bool) -> None:
         """Close all readers, then remove the snapshot and see that it is gone. What fails, `reconcile` finds.
 
-        With `committed` the change tracking of its disks stays and that of older bases goes; without, all of the
-        snapshot goes and the older bases stay.
+        With `committed` the change tracking of its disks stays, or they themselves do, and older bases go; without, all
+        of the snapshot goes and the older bases stay.
         """
         if self._released:
             return
         self._released = True
         taken = self._taken
         kept = frozenset(vdi.uuid for vdi in taken.vdis) if committed else frozenset()
+        whole = taken.whole if committed else frozenset()
         try:
             self.abandon()
             with ExitStack() as stack:
                 if committed:
                     stack.callback(lambda: self._keeper.remove(None, taken.older(kept), ()))
-                stack.callback(self._keeper.remove, taken.snapshot, taken.vdis, kept)
+                stack.callback(self._keeper.remove, taken.snapshot, taken.vdis, kept, whole)
         finally:
             self._claim.give_back()
 

@@ -90,16 +90,19 @@ class SnapshotKeeper:
                 f"The snapshot of {machine.name} did not hold", code="snapshot-lost", why="somebody removed it"
             )
 
-    def remove(self, snapshot: Vm | None, vdis: Sequence[Vdi], keep: Collection[str]) -> None:
+    def remove(
+        self, snapshot: Vm | None, vdis: Sequence[Vdi], keep: Collection[str], whole: Collection[str] = ()
+    ) -> None:
         """Destroy a snapshot, which holds its disks, then these but for the tracking of those with uuids in `keep`.
 
-        A disk that fails does not keep the others; then the first failure is raised.
+        Those in `whole` stay as they are. A disk that fails does not keep the others; then the first failure is raised.
         """
         if snapshot is not None:
             self._destroy_vm(snapshot)
         with ExitStack() as stack:
             for vdi in vdis:
-                stack.callback(self._strip if vdi.uuid in keep and vdi.tracking else self._destroy, vdi)
+                if vdi.uuid not in whole:
+                    stack.callback(self._strip if vdi.uuid in keep and vdi.tracking else self._destroy, vdi)
 
     def _lost(self, machine: Vm, name: str) -> Vm | None:
         """Find the snapshot whose making got no answer, as long as the pool may be at it."""

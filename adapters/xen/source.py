@@ -105,10 +105,10 @@ class XenSource:
         """Remove our snapshots of the machine, and our change tracking that no token of `keep` names."""
         found = self._find(machine)
         require_idle(self._pool(), found.key, found.name)
-        return clean(self._session, self._tools.keeper, found, keep)
+        return clean(self._session, self._tools.keeper, found, keep, self._tools.runtime_dir)
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
-        """Make a new machine of its stored configuration, powered off, its network cards with new addresses."""
+        """Make a new machine of its stored configuration, powered off, its network cards shut and newly addressed."""
         return MachineMaker(self._session, self._tools.runtime_dir, request).make(written)
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:

@@ -1,8 +1,9 @@
 """Base tokens: which frozen state of a disk the next backup asks changes from. Pure.
 
-Imports `adapters.port` and this package. What stays of the state in the pool is a virtual disk of kind `cbt_metadata`,
-named by its uuid: a reference would not outlive the pool's database. A base is good for the same virtual disk only, and
-only while its tracking was never off; it may have grown since.
+Imports this package only. What stays of the state in the pool is a virtual disk of kind `cbt_metadata`, or, where
+nothing is tracked and the settings say so, the snapshot's disk itself. It is named by its uuid: a reference would not
+outlive the pool's database. A base is good for the same virtual disk only. A tracked one must never have been off, and
+may have grown since.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ _MAX_TOKEN_BYTES = 4096
 
 
 class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token says: the disk, the disk of its snapshot, and how large it was."""
+    """What a token says: the disk, the disk of its snapshot, how large it was, and whether that is `kept` whole."""
 
     vdi: str
     snapshot: str
     size_bytes: int
     version: int = _VERSION
+    kept: bool = False
 
 
-def token(vdi: str, snapshot: Vdi) -> str | None:
-    """The base token of a snapshot's disk of the virtual disk with uuid `vdi`, None when it was not tracked."""
-    if not snapshot.tracking:
+def token(vdi: str, snapshot: Vdi, *, keep: bool = False) -> str | None:
+    """The base token of a snapshot's disk of the virtual disk with uuid `vdi`.
+
+    None when it was not tracked, unless we are to `keep` it whole.
+    """
+    if not snapshot.tracking and not keep:
         return None
-    return msgspec.json.encode(Base(vdi, snapshot.uuid, snapshot.size_bytes)).decode()
+    return msgspec.json.encode(Base(vdi, snapshot.uuid, snapshot.size_bytes, kept=not snapshot.tracking)).decode()
 
 
 def parse(text: str) -> Base | None:
@@ -52,4 +57,6 @@ def refusal(base: Base | None, vdi: str, frozen: Vdi) -> str | None:
         return "disk-shrunk"
     if base.snapshot == frozen.uuid:
         return "base-is-this-snapshot"
+    if base.kept:
+        return None if frozen.size_bytes == base.size_bytes else "disk-resized"
     return None if frozen.tracking else "tracking-off"

@@ -7,8 +7,9 @@ at all raises, as it would for every other step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from adapters.areas import Area
 from adapters.errors import AdapterError, SourceNotFound
 from adapters.port import Tracked, Untracked
 from adapters.xen.bitmap import ChangedBlocks, WrongBitmap, decode
@@ -16,7 +17,10 @@ from adapters.xen.disks import Disk
 from adapters.xen.inventory import read_vdi
 from adapters.xen.records import Vdi
 from adapters.xen.session import Session
-from adapters.xen.tokens import parse, refusal
+from adapters.xen.snapshots import METADATA
+from adapters.xen.tokens import Base, parse, refusal
+from adapters.xen.transport.access import VdiAccess
+from adapters.xen.transport.exportread import exported_changes
 
 WAS_OFF = "tracking-was-off"
 _BACKEND = "sr-backend-failure-"
@@ -86,6 +90,24 @@ def changed_since_base(
         if (cause := _cause(_NOT_TOLD, error)) is None:
             raise
         return Untracked(cause), ChangedBlocks()
+
+
+def exported_since_base(
+    access: VdiAccess, base: Base, vdi: str, frozen: Vdi
+) -> tuple[Tracked | Untracked, Iterable[Area]]:
+    """Say what `frozen` differs in from a base that was kept whole, by an export of the one relative to the other."""
+    if (cause := refusal(base, vdi, frozen)) is not None:
+        return Untracked(cause), ()
+    try:
+        kept = access.pool.call("VDI.get_record", access.pool.call("VDI.get_by_uuid", base.snapshot))
+        if kept["type"] == METADATA:
+            return Untracked("base-missing"), ()
+        found = exported_changes(access, base.snapshot)
+    except SourceNotFound:
+        return Untracked("base-missing"), ()
+    except AdapterError:
+        return Untracked("changes-not-exported"), ()
+    return Tracked(), [(extent.start, extent.length) for extent in found]
 
 
 def _ask(session: Session, base: str, frozen: Vdi, sleep: Callable[[float], None]) -> object:

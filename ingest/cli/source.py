@@ -60,6 +60,12 @@ def add(
         str | None,
         typer.Option(metavar="HOSTS", help="xen: other hosts of the pool, with commas, should the master go."),
     ] = None,
+    keep_snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--keep-snapshots", help="xen: where no changes are tracked, leave the last snapshot to compare with."
+        ),
+    ] = False,
     array: Annotated[
         str | None, typer.Option(metavar="FILE", help="vmware: the storage array that holds disks, described in TOML.")
     ] = None,

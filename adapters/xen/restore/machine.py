@@ -152,7 +152,7 @@ class MachineMaker:
             self._drive(vm, drive)
         made = [self._card(vm, card) for card in recipe.cards]
         if any(made):
-            self._notes.append("its network cards have new addresses")
+            self._notes.append("its network cards have new addresses, and let nothing through (locking-mode disabled)")
 
     def _drive(self, vm: str, drive: Drive) -> None:
         if drive.place not in self._request.disks:
@@ -172,6 +172,7 @@ class MachineMaker:
             "other_config": dict(card.other_config),
             "qos_algorithm_type": "",
             "qos_algorithm_params": {},
+            "locking_mode": "disabled",
         }
         self._session.call("VIF.create", record)
         return True

@@ -91,7 +91,8 @@ def test_a_new_machine(pool: XapiSimulator, source: XenSource) -> None:
     (first,) = (pool.record("VIF", ref) for ref in old["VIFs"])
     assert card["network"] == first["network"]
     assert card["MAC"] != first["MAC"]
-    assert any("new addresses" in note for note in made.notes)
+    assert card["locking_mode"] == "disabled"
+    assert any("new addresses, and let nothing through" in note for note in made.notes)
 
 
 def test_the_new_machine_can_be_backed_up(pool: XapiSimulator, source: XenSource) -> None:

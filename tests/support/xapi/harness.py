@@ -37,7 +37,11 @@ class XenHarness:
 
     def make_source(self) -> XenSource:
         """Build a source on the simulator."""
-        return XenSource("pool", self.pool.settings(), self.runtime_dir, patience=QUICK)
+        return self.source()
+
+    def source(self, **settings: object) -> XenSource:
+        """Build a source with settings of its own."""
+        return XenSource("pool", self.pool.settings(**settings), self.runtime_dir, patience=QUICK)
 
     def write(self, offset: int, data: bytes) -> None:
         """Write as the guest would."""
