@@ -29,9 +29,9 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rct: str | None
 
 
-def token(machine_id: str, disk: DiskFile, point: ReferencePoint) -> str:
-    """The base token of a disk from a reference point on."""
-    rct = point.rct_of(disk.virtual_disk_id)
+def token(machine_id: str, disk: DiskFile, place: str, point: ReferencePoint) -> str:
+    """The base token of a disk, in its place, from a reference point on."""
+    rct = point.rct_of(disk.virtual_disk_id, place)
     base = Base(_VERSION, machine_id, disk.virtual_disk_id, disk.size_bytes, point.id, rct)
     return msgspec.json.encode(base).decode()
 
@@ -54,7 +54,7 @@ def points_of(tokens: Mapping[str, str | None], machine_id: str) -> frozenset[st
 
 
 def judge(
-    text: str | None, machine_id: str, disk: DiskFile, points: Mapping[str, ReferencePoint]
+    text: str | None, machine_id: str, disk: DiskFile, place: str, points: Mapping[str, ReferencePoint]
 ) -> tuple[Tracked | Untracked, str | None]:
     """Say whether the changes of a frozen disk since the base can be asked for, and from which change tracking id on.
 
@@ -65,7 +65,7 @@ def judge(
     base = parse(text)
     if base is None:
         return Untracked("base-unreadable"), None
-    cause = _disk_cause(base, machine_id, disk) or _point_cause(base, points.get(base.point))
+    cause = _disk_cause(base, machine_id, disk) or _point_cause(base, place, points.get(base.point))
     if cause is not None or base.rct is None:
         return Untracked(cause or "rct-missing"), None
     return Tracked(), base.rct
@@ -81,12 +81,12 @@ def _disk_cause(base: Base, machine_id: str, disk: DiskFile) -> str | None:
     return "rct-unsupported" if disk.format != "vhdx" else None
 
 
-def _point_cause(base: Base, point: ReferencePoint | None) -> str | None:
+def _point_cause(base: Base, place: str, point: ReferencePoint | None) -> str | None:
     if point is None:
         return "reference-point-gone"
     if not point.complete:
         return "rct-incomplete"  # and nobody can say of which disk
-    rct = point.rct_of(base.disk)
+    rct = point.rct_of(base.disk, place)
     if rct is None or base.rct is None:
         return "rct-missing"
     return "rct-differs" if rct != base.rct else None

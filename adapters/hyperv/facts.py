@@ -114,7 +114,8 @@ class ReferencePoint:
     """A moment that the host tracks changes from.
 
     `rct_ids` and `disk_ids` are parallel when their lengths are equal. When they are not, some disk has no tracking
-    and nobody can say which: `rct_of` then knows none (a full of every disk is due).
+    and nobody can say which: `rct_of` then knows none (a full of every disk is due). A disk is named by its identity,
+    or, as Microsoft's pages have it, by the identifier of its attachment, in which its place is.
     """
 
     id: str
@@ -127,11 +128,17 @@ class ReferencePoint:
         """Whether each disk has its change tracking id."""
         return len(self.disk_ids) == len(self.rct_ids)
 
-    def rct_of(self, virtual_disk_id: str) -> str | None:
+    def rct_of(self, virtual_disk_id: str, place: str) -> str | None:
         """The change tracking id of a disk; None when the point does not have the disk once, or is not complete."""
-        if not self.complete or self.disk_ids.count(virtual_disk_id) != 1:
-            return None
-        return self.rct_ids[self.disk_ids.index(virtual_disk_id)] or None
+        wanted = (virtual_disk_id, place.lower())
+        found = [at for at, named in enumerate(self.disk_ids) if named == wanted[0] or _place(named) == wanted[1]]
+        return self.rct_ids[found[0]] or None if self.complete and len(found) == 1 else None
+
+
+def _place(attachment: str) -> str | None:
+    r"""The place in an attachment's identifier, such as `Microsoft:MACHINE\CONTROLLER\0\1\L`; None in another text."""
+    parts = attachment.split("\\")
+    return "/".join(parts[1:4]).lower() if len(parts) == 5 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Freezing:
         if disk.fact.tracking == "compare":
             return Untracked("compare"), AreaList()
         file = disk.file
-        tracking, rct = bases.judge(self._request.bases[disk.fact.key], self._machine.id, file, points)
+        tracking, rct = bases.judge(self._request.bases[disk.fact.key], self._machine.id, file, disk.place, points)
         if rct is None:
             return tracking, AreaList()
 

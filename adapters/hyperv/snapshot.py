@@ -79,7 +79,7 @@ class HypervDisk:
     def begin(self, machine_id: str, point: ReferencePoint) -> None:
         """Let the next backup's changes begin at a reference point, of a disk whose changes the host tells."""
         if self.fact.tracking == "rct":
-            self.base_token = bases.token(machine_id, self.frozen.file, point)
+            self.base_token = bases.token(machine_id, self.frozen.file, self.frozen.place, point)
 
     def shut(self) -> None:
         """Close the files whoever still reads."""

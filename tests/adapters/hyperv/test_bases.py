@@ -14,19 +14,20 @@ from adapters.port import Tracked, Untracked
 MACHINE = "0f2a"
 DISK = DiskFile("C:\\VMs\\web.vhdx", "disk-1", 1 << 30, None, "vhdx", 512)
 POINT = ReferencePoint("Microsoft:1", MACHINE, ("disk-1", "disk-2"), ("rct-1", "rct-2"))
-BASE = token(MACHINE, DISK, POINT)
+PLACE = "4DE6-17/0/1"
+BASE = token(MACHINE, DISK, PLACE, POINT)
 
 
 def cause(text: str | None, disk: DiskFile = DISK, *points: ReferencePoint, machine: str = MACHINE) -> str | None:
     """Why a base is not trusted."""
-    tracking, rct = judge(text, machine, disk, {point.id: point for point in points or (POINT,)})
+    tracking, rct = judge(text, machine, disk, PLACE, {point.id: point for point in points or (POINT,)})
     assert isinstance(tracking, Tracked) == (rct is not None)
     return tracking.cause if isinstance(tracking, Untracked) else None
 
 
 def test_a_base_is_trusted_on_its_own_disk_and_point() -> None:
     """Then the changes are asked from the tracking id of the reference point on."""
-    assert judge(BASE, MACHINE, DISK, {POINT.id: POINT}) == (Tracked(), "rct-1")
+    assert judge(BASE, MACHINE, DISK, PLACE, {POINT.id: POINT}) == (Tracked(), "rct-1")
     assert points_of({"a": BASE, "b": None}, MACHINE) == {"Microsoft:1"}
     assert points_of({"a": BASE, "b": "no token"}, "another machine") == frozenset()
 
@@ -68,6 +69,15 @@ def test_a_reference_point_that_says_less_is_found_out(points: tuple[ReferencePo
     assert cause(BASE, DISK, *points) == why
 
 
+def test_a_point_may_name_attachments() -> None:
+    """A host that names a disk by the identifier of its attachment means the disk in that place, and no other."""
+    named = replace(POINT, disk_ids=("Microsoft:0F2A\\4de6-17\\0\\0\\L", "Microsoft:0F2A\\4de6-17\\0\\1\\L"))
+    text = token(MACHINE, DISK, PLACE, named)
+    assert judge(text, MACHINE, DISK, PLACE, {POINT.id: named}) == (Tracked(), "rct-2")
+    assert judge(text, MACHINE, DISK, "4de6-17/0/0", {POINT.id: named}) == (Untracked("rct-differs"), None)
+    assert cause(text, DISK, replace(named, disk_ids=(named.disk_ids[1], named.disk_ids[1]))) == "rct-missing"
+
+
 def test_another_machine_is_found_out() -> None:
     """A machine that was restored elsewhere has another GUID, and no tracking that is ours."""
     assert cause(BASE, machine="beef") == "machine-replaced"
@@ -76,7 +86,7 @@ def test_another_machine_is_found_out() -> None:
 def test_a_point_without_tracking_gives_a_token_that_says_so() -> None:
     """The reference point is still known as ours, and the next backup tells why it reads in full."""
     incomplete = replace(POINT, rct_ids=("rct-1",))
-    base = token(MACHINE, DISK, incomplete)
+    base = token(MACHINE, DISK, PLACE, incomplete)
     assert points_of({"a": base}, MACHINE) == {POINT.id}
     assert cause(base, DISK, incomplete) == "rct-incomplete"
     assert cause(base, DISK, POINT) == "rct-missing"

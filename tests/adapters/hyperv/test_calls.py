@@ -106,7 +106,7 @@ def test_a_checkpoint_freezes_what_is_then_turned_into_a_reference_point(world: 
     (told,) = calls.reference_points(machine)
     assert told.id == point
     identity = calls.disk_file(calls.machine(machine).disks[0].path).virtual_disk_id
-    assert told.rct_of(identity) is not None
+    assert told.rct_of(identity, "") is not None
     assert world.content(machine, place)[:5] == b"later"
 
 
@@ -176,13 +176,13 @@ def test_a_reference_point_with_fewer_tracking_ids_than_disks_knows_none(world: 
     (point,) = calls.reference_points(machine)
     assert (len(point.disk_ids), len(point.rct_ids)) == (2, 1)
     assert not point.complete
-    assert [point.rct_of(disk) for disk in point.disk_ids] == [None, None]
+    assert [point.rct_of(disk, "") for disk in point.disk_ids] == [None, None]
 
 
 def test_a_reference_point_knows_no_id_of_a_disk_it_has_twice() -> None:
     """Copies of a file share its identity: which of them an id belongs to cannot be told."""
     point = ReferencePoint("p", "m", ("a", "b", "a"), ("1", "2", "3"))
-    assert (point.rct_of("a"), point.rct_of("b"), point.rct_of("c")) == (None, "2", None)
+    assert (point.rct_of("a", ""), point.rct_of("b", ""), point.rct_of("c", "")) == (None, "2", None)
 
 
 def test_a_disk_of_the_host_fails_a_checkpoint_unless_it_is_left_out_knowingly(

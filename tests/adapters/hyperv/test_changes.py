@@ -130,3 +130,19 @@ def test_a_million_ranges_fit() -> None:
         tracemalloc.stop()
     assert len(found) == (1_000_000 // page) * page
     assert peak < 64 << 20
+
+
+def test_a_host_that_refuses_to_tell_of_a_whole_disk() -> None:
+    """All but the last sector is asked for then, and the last sector by itself; what changed there is not missed."""
+    size = 1 << 20
+    host = Host([(0, 5), (size - 3, 3)], size)
+
+    def refusing(offset: int, length: int) -> ChangePage:
+        if length == size:
+            raise SourceConflict("refused", code="changes-unknown")
+        return host(offset, length)
+
+    tracking, found = changed_areas(refusing, size)
+    assert tracking == Tracked()
+    assert bytes_of(list(found), size) == {*range(5), *range(size - 3, size)}
+    assert host.asked == [(0, size - 4096), (size - 4096, 4096)]

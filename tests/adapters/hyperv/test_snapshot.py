@@ -105,6 +105,19 @@ def test_a_machine_that_is_not_tracked_gets_no_reference_point(world: HypervWorl
     assert recovery(world, key) == points(world, key) == []
 
 
+def test_a_host_that_names_disks_by_their_attachments(world: HypervWorld, source_of: SourceOf) -> None:
+    """Two disks of a machine stay incremental whichever of its two names a reference point has for a disk."""
+    key = world.add_machine("web", 4 * MIB)
+    world.add_disk(key, 2 * MIB)
+    world.machines[key].named_by_attachment = True
+    source = source_of(world)
+    first = back_up(source, key)
+    world.write(key, world.place(key), MIB, b"later")
+    second = back_up(source, key, first)
+    assert set(second.tracking.values()) == {Tracked()}
+    assert second.contents == {disk: world.content(key, disk) for disk in second.contents}
+
+
 def test_a_new_disk_is_read_in_full_alone(world: HypervWorld, source_of: SourceOf) -> None:
     """The disks of the last point stay incremental beside it."""
     key = world.add_machine("web", SIZE)

@@ -47,7 +47,10 @@ class ReferencePoint:
 
 @dataclass
 class Machine:
-    """One machine at one node; `planned` is one that an import made and nobody realised yet."""
+    """One machine at one node; `planned` is one that an import made and nobody realised yet.
+
+    Its reference points have its disks' identities, or with `named_by_attachment` what WMI calls their attachments.
+    """
 
     id: str
     name: str
@@ -58,6 +61,7 @@ class Machine:
     notes: str = ""
     planned: bool = False
     connected: bool = True
+    named_by_attachment: bool = False
     disks: dict[str, Disk | Passthrough | Unrealised] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     reference_points: list[ReferencePoint] = field(default_factory=list)
@@ -93,7 +97,13 @@ class Machine:
 
     def convert(self, checkpoint: Checkpoint) -> ReferencePoint:
         """Put a reference point in a checkpoint's place. A disk that has no tracking is named, its identifier not."""
-        ids = [disk.virtual_disk_id for place, disk in self.files().items() if place in checkpoint.files]
+        ids = [
+            f"Microsoft:{self.id.upper()}\\{place.replace('/', chr(92))}\\L"
+            if self.named_by_attachment
+            else disk.virtual_disk_id
+            for place, disk in self.files().items()
+            if place in checkpoint.files
+        ]
         point = ReferencePoint(f"Microsoft:{str(uuid4()).upper()}", ids, list(checkpoint.rct.values()))
         self.merge(checkpoint)
         self.reference_points.append(point)
