@@ -7,7 +7,6 @@ library that pins by itself tends to look at the first connection only. Nothing 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import socket
 import ssl
 from pathlib import Path
@@ -19,10 +18,10 @@ _LOOK_SECONDS = 10
 
 
 class CertificateChanged(ssl.SSLError):
-    """The server's certificate is not the pinned one; `found` is its SHA-256."""
+    """The server's certificate is none of the pinned ones; `found` is its SHA-256."""
 
     def __init__(self, found: str) -> None:
-        super().__init__(1, "the certificate is not the pinned one")
+        super().__init__(1, "the certificate is not a pinned one")
         self.found = found
 
 
@@ -32,7 +31,7 @@ class TrustContext(ssl.SSLContext):
     `leaves` are the certificates (DER) that connections showed last, by the name of the server.
     """
 
-    pin: str | None
+    pins: frozenset[str]
     leaves: dict[str, bytes]
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
@@ -40,7 +39,7 @@ class TrustContext(ssl.SSLContext):
         wrapped = super().wrap_socket(*args, **kwargs)
         leaf = wrapped.getpeercert(binary_form=True) or b""
         found = hashlib.sha256(leaf).hexdigest().upper()
-        if self.pin is not None and not hmac.compare_digest(found, self.pin):
+        if self.pins and found not in self.pins:
             wrapped.close()
             raise CertificateChanged(found)
         self.leaves[str(wrapped.server_hostname or "").strip("[]")] = leaf
@@ -54,15 +53,15 @@ class TrustContext(ssl.SSLContext):
 def trust_context(*, ca_file: Path | None, fingerprint: str | None, insecure: bool) -> TrustContext:
     """Build the context that a source's settings ask for: one of the three, or the system's authorities.
 
-    Raises SourceInvalid for a CA file that cannot be read.
+    `fingerprint` may be several, with commas between, one for each host of a pool. Raises SourceInvalid for a CA file
+    that cannot be read.
     """
     context = TrustContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.pin, context.leaves = None, {}
-    if fingerprint is not None or insecure:
+    context.pins, context.leaves = frozenset(map(plain, (fingerprint or "").split(","))) - {""}, {}
+    if context.pins or insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        context.pin = plain(fingerprint) if fingerprint is not None else None
         return context
     try:
         if ca_file is None:

@@ -51,7 +51,7 @@ class _Adapter(HTTPAdapter):
         if host["scheme"] != "https":
             return host, {}
         # The context has looked at the certificate; this tells urllib3 that somebody did.
-        return host, {"ssl_context": self._context, "assert_fingerprint": self._context.pin}
+        return host, {"ssl_context": self._context, "assert_fingerprint": next(iter(self._context.pins), None)}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Leave it to the context."""
