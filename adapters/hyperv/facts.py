@@ -130,8 +130,9 @@ class ReferencePoint:
 
     def rct_of(self, virtual_disk_id: str, place: str) -> str | None:
         """The change tracking id of a disk; None when the point does not have the disk once, or is not complete."""
-        wanted = (virtual_disk_id, place.lower())
-        found = [at for at, named in enumerate(self.disk_ids) if named == wanted[0] or _place(named) == wanted[1]]
+        found = [
+            at for at, named in enumerate(self.disk_ids) if named == virtual_disk_id or _place(named) == place.lower()
+        ]
         return self.rct_ids[found[0]] or None if self.complete and len(found) == 1 else None
 
 

@@ -12,24 +12,22 @@ What is given back, and when, so that a kill at any moment loses neither data no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from adapters.areas import AreaList
 from adapters.busy import Claim
-from adapters.errors import SourceInvalid
+from adapters.frozendisk import FrozenDisk
 from adapters.hyperv import bases
 from adapters.hyperv.checkpoints import CheckpointKeeper
 from adapters.hyperv.facts import DiskFile, Machine, ReferencePoint
 from adapters.hyperv.intents import Intent, Intents, converted, ended
 from adapters.hyperv.reading import TRANSPORT, SharedDisk
 from adapters.port import (
-    BlockReader,
     ConfigurationFile,
     Consistency,
     DiskFact,
-    Extent,
     Tracked,
     TransportChoice,
     Untracked,
@@ -45,45 +43,17 @@ class Frozen:
     file: DiskFile
 
 
-class HypervDisk:
+class HypervDisk(FrozenDisk):
     """One frozen disk; its base token is known once the snapshot is confirmed."""
 
-    base_token: str | None = None
-
     def __init__(self, frozen: Frozen, tracking: Tracked | Untracked, changed: AreaList, files: SharedDisk) -> None:
-        self.fact = frozen.fact
+        super().__init__(frozen.fact, None, tracking, changed, TransportChoice(TRANSPORT, None, ()), files)
         self.frozen = frozen
-        self.tracking = tracking
-        self.choice: TransportChoice | None = TransportChoice(TRANSPORT, None, ())
-        self._changed = changed
-        self._files = files
-
-    def changes(self) -> Iterator[Extent]:
-        """Yield what changed since the base. Raises SourceInvalid when it is not tracked."""
-        if isinstance(self.tracking, Untracked):
-            raise SourceInvalid(
-                f"Changes of {self.fact.label} are not known", code="untracked", why=self.tracking.cause
-            )
-        if not len(self._changed):
-            return
-        reader = self._files.open()
-        try:
-            yield from reader.changes(self._changed)
-        finally:
-            reader.close()
-
-    def open(self) -> BlockReader:
-        """Open a reader; all readers of the disk share its open files."""
-        return self._files.open()
 
     def begin(self, machine_id: str, point: ReferencePoint) -> None:
         """Let the next backup's changes begin at a reference point, of a disk whose changes the host tells."""
         if self.fact.tracking == "rct":
             self.base_token = bases.token(machine_id, self.frozen.file, self.frozen.place, point)
-
-    def shut(self) -> None:
-        """Close the files whoever still reads."""
-        self._files.shut()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pyVmomi import vim
 
 from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
+from adapters.frozendisk import FrozenDisk
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -36,7 +37,7 @@ from adapters.vmware.properties import read_object
 from adapters.vmware.querying import allocated_areas, changed_since_base
 from adapters.vmware.reading import AllocatedReader
 from adapters.vmware.session import Session, UnansweredCall
-from adapters.vmware.snapshot import Taken, VmwareDisk, VmwareSnapshot
+from adapters.vmware.snapshot import Taken, VmwareSnapshot
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
 from adapters.vmware.tracking import Tracking, ensure_tracking
@@ -229,7 +230,7 @@ class Freezing:
         datacenter = self._tools.stores.get(min(stores)).datacenter_path if stores else ""
         return configuration_files(self._session, self._machine, frozen.config, layout, datacenter)
 
-    def _disk(self, frozen: Frozen, disk: Disk, tracking: Tracking, layout: Any) -> VmwareDisk:
+    def _disk(self, frozen: Frozen, disk: Disk, tracking: Tracking, layout: Any) -> FrozenDisk:
         session, machine = self._session, self._machine.moref
         base = self._request.bases[disk.fact.key]
         state, changed = changed_since_base(session, machine, frozen.moref, disk, base)
@@ -252,7 +253,7 @@ class Freezing:
                 lambda: self._tools.open_reader(choice, access, None),
                 lambda: allocated_areas(session, machine, frozen.moref, disk),
             )
-        return VmwareDisk(disk.fact, token(disk), state, changed, choice, readers)
+        return FrozenDisk(disk.fact, token(disk), state, changed, choice, readers)
 
     def _of_clone(
         self, frozen: Frozen, disk: Disk, choice: TransportChoice, access: DiskAccess, volume: str

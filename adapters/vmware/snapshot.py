@@ -6,69 +6,19 @@ ids are the server's: a base stays good whatever becomes of a run, and giving ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from adapters.areas import AreaList
 from adapters.busy import Claim
-from adapters.errors import SourceInvalid
+from adapters.frozendisk import FrozenDisk
 from adapters.port import (
-    BlockReader,
     ConfigurationFile,
     Consistency,
-    DiskFact,
-    Extent,
-    Tracked,
-    TransportChoice,
-    Untracked,
 )
-from adapters.sharing import SharedReader
 from adapters.vmware.inventory import Machine
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.transport.array.flow import ServerFree
-
-
-class VmwareDisk:
-    """One frozen disk."""
-
-    def __init__(
-        self,
-        fact: DiskFact,
-        base_token: str | None,
-        tracking: Tracked | Untracked,
-        changed: AreaList,
-        choice: TransportChoice,
-        readers: SharedReader,
-    ) -> None:
-        self.fact = fact
-        self.base_token = base_token
-        self.tracking = tracking
-        self.choice: TransportChoice | None = choice
-        self._changed = changed
-        self._readers = readers
-
-    def changes(self) -> Iterator[Extent]:
-        """Yield what changed since the base. Raises SourceInvalid when it is not tracked."""
-        if isinstance(self.tracking, Untracked):
-            raise SourceInvalid(
-                f"Changes of {self.fact.label} are not known", code="untracked", why=self.tracking.cause
-            )
-        if not len(self._changed):
-            return
-        handle = self._readers.open()
-        try:
-            yield from handle.changes(self._changed)
-        finally:
-            handle.close()
-
-    def open(self) -> BlockReader:
-        """Open a reader; all readers of the disk share one connection."""
-        return self._readers.open()
-
-    def shut(self) -> None:
-        """Close the connection whoever still reads."""
-        self._readers.shut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +43,7 @@ class VmwareSnapshot:
         self,
         keeper: SnapshotKeeper,
         taken: Taken,
-        disks: Mapping[str, VmwareDisk],
+        disks: Mapping[str, FrozenDisk],
         configuration: Sequence[ConfigurationFile],
         claim: Claim,
         forget: Callable[[], None],
@@ -101,7 +51,7 @@ class VmwareSnapshot:
         self.label = taken.label
         self.consistency: Consistency = taken.consistency
         self.fallback_cause = taken.fallback_cause
-        self.disks: Mapping[str, VmwareDisk] = disks
+        self.disks: Mapping[str, FrozenDisk] = disks
         self.configuration = configuration
         self._keeper = keeper
         self._taken = taken

@@ -16,6 +16,7 @@ from typing import Protocol
 from adapters.areas import Area
 from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.frozendisk import FrozenDisk
 from adapters.port import BlockReader, SnapshotRequest, Tracked, TransportChoice, Untracked
 from adapters.sharing import SharedReader
 from adapters.xen.configuration import configuration_files
@@ -25,7 +26,7 @@ from adapters.xen.reaching import access_to
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.session import Session
-from adapters.xen.snapshot import Taken, XenDisk, XenSnapshot
+from adapters.xen.snapshot import Taken, XenSnapshot
 from adapters.xen.snapshots import SnapshotKeeper
 from adapters.xen.tokens import parse, token
 from adapters.xen.tracking import WAS_OFF, changed_since_base, ensure_tracking, exported_since_base
@@ -138,7 +139,7 @@ class Freezing:
         files = configuration_files(session, self._machine, self._tools.runtime_dir)
         return XenSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
 
-    def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> XenDisk:
+    def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> FrozenDisk:
         session, base = self._session, self._request.bases[disk.fact.key]
         fact = replace(disk.fact, size_bytes=frozen.size_bytes)
         formats = disk.repository.image_formats if disk.repository is not None else frozenset()
@@ -154,7 +155,7 @@ class Freezing:
         choice = self._choice(fact.label, frozen)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
         kept = token(fact.identity, frozen, keep=self._keeps(frozen))
-        return XenDisk(fact, kept, state, changed, choice, readers)
+        return FrozenDisk(fact, kept, state, changed, choice, readers)
 
     def _keeps(self, frozen: Vdi) -> bool:
         """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell."""

@@ -6,68 +6,18 @@ them when this one dies. What the bases in force need is destroyed only once the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from adapters.areas import Area
 from adapters.busy import Claim
-from adapters.errors import SourceInvalid
+from adapters.frozendisk import FrozenDisk
 from adapters.port import (
-    BlockReader,
     ConfigurationFile,
     Consistency,
-    DiskFact,
-    Extent,
-    Tracked,
-    TransportChoice,
-    Untracked,
 )
-from adapters.sharing import SharedReader
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.snapshots import SnapshotKeeper
-
-
-class XenDisk:
-    """One frozen disk."""
-
-    def __init__(
-        self,
-        fact: DiskFact,
-        base_token: str | None,
-        tracking: Tracked | Untracked,
-        changed: Iterable[Area],
-        choice: TransportChoice,
-        readers: SharedReader,
-    ) -> None:
-        self.fact = fact
-        self.base_token = base_token
-        self.tracking = tracking
-        self.choice: TransportChoice | None = choice
-        self._changed = changed
-        self._readers = readers
-
-    def changes(self) -> Iterator[Extent]:
-        """Yield what changed since the base. Raises SourceInvalid when it is not tracked."""
-        if isinstance(self.tracking, Untracked):
-            raise SourceInvalid(
-                f"Changes of {self.fact.label} are not known", code="untracked", why=self.tracking.cause
-            )
-        if next(iter(self._changed), None) is None:
-            return
-        handle = self._readers.open()
-        try:
-            yield from handle.changes(self._changed)
-        finally:
-            handle.close()
-
-    def open(self) -> BlockReader:
-        """Open a reader; all readers of the disk share its connections."""
-        return self._readers.open()
-
-    def shut(self) -> None:
-        """Close the connections whoever still reads."""
-        self._readers.shut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +45,14 @@ class XenSnapshot:
         self,
         keeper: SnapshotKeeper,
         taken: Taken,
-        disks: Mapping[str, XenDisk],
+        disks: Mapping[str, FrozenDisk],
         configuration: Sequence[ConfigurationFile],
         claim: Claim,
         forget: Callable[[], None],
     ) -> None:
         self.label = taken.label
         self.fallback_cause = taken.fallback_cause
-        self.disks: Mapping[str, XenDisk] = disks
+        self.disks: Mapping[str, FrozenDisk] = disks
         self.configuration = configuration
         self._keeper = keeper
         self._taken = taken
