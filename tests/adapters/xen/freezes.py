@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from adapters.frozendisk import FrozenDisk
 from adapters.port import MachineFact, SnapshotRequest
 from adapters.xen.records import Vdi, vdi_of
-from adapters.xen.snapshot import XenDisk, XenSnapshot
+from adapters.xen.snapshot import XenSnapshot
 from adapters.xen.source import XenSource
 from tests.conformance.source_harness import read_by_extents, reading
 from tests.support.xapi.simulator import XapiSimulator
@@ -45,7 +46,7 @@ def bases_of(source: XenSource, name: str, bases: Mapping[str, str | None] | Non
         return {key: disk.base_token for key, disk in snapshot.disks.items() if disk.base_token is not None}
 
 
-def rebuilt(disk: XenDisk, before: bytes) -> bytes:
+def rebuilt(disk: FrozenDisk, before: bytes) -> bytes:
     """What `before` becomes with the disk's changes."""
     onto = bytearray(before.ljust(disk.fact.size_bytes, b"\0"))
     with reading(disk) as reader:

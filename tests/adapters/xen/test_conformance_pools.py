@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.frozendisk import FrozenDisk
 from adapters.port import Source, Tracked
 from adapters.secret import Secret
 from adapters.xen.settings import XenSettings
-from adapters.xen.snapshot import XenDisk
 from adapters.xen.source import XenSource
 from tests.adapters.xen.conftest import StartPool
 from tests.adapters.xen.freezes import frozen, machine_named, rebuilt
@@ -64,7 +64,7 @@ def assert_incremental_is_exact(source: XenSource, name: str, meanwhile: Callabl
     source.reconcile(machine_named(source, name), {})
 
 
-def _content(disk: XenDisk) -> bytes:
+def _content(disk: FrozenDisk) -> bytes:
     with reading(disk) as reader:
         return bytes(read_by_extents(reader, reader.extents(), bytearray(reader.size_bytes)))
 
