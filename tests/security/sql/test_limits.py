@@ -49,7 +49,7 @@ def gone(pid: int) -> bool:
     """Whether a process has ended; one that nobody waited for yet has."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second when it ends between the open and the read
         return True
     return state in "ZX"
 
