@@ -272,9 +272,9 @@ class Freezing:
         proxy, allowed = self._tools.proxy(), self._session.settings.transports
         if isinstance(state, Tracked):
             with suppress(SourceUnavailable):
-                return state, choose_transport(replace(facts, incremental=True), proxy, allowed, None)
+                return state, choose_transport(replace(facts, incremental=True), proxy, allowed)
             state = Untracked("transport-full-only")
-        return state, choose_transport(facts, proxy, allowed, None)
+        return state, choose_transport(facts, proxy, allowed)
 
     def _access(self, frozen: Frozen, disk: Disk, flat: str | None, datacenter_path: str) -> DiskAccess:
         session, settings = self._session, self._session.settings
