@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from pyVmomi import vim
 
-from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
 from adapters.frozendisk import FrozenDisk
+from adapters.held import Hold
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -86,17 +86,16 @@ class Frozen:
 class Freezing:
     """One snapshot in the making."""
 
-    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest, claim: Claim) -> None:
+    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest) -> None:
         self._tools = tools
         self._session = tools.session
         self._machine = machine
         self._request = request
-        self._claim = claim
         self._array: ServerFree | None = None
         self._on_array: dict[str, tuple[Disk, str]] = {}
 
-    def take(self, forget: Callable[[], None]) -> VmwareSnapshot:
-        """Take the snapshot. `forget` is called when it is let go."""
+    def take(self, hold: Hold) -> VmwareSnapshot:
+        """Take the snapshot; `hold` is what it holds of this process."""
         require_reachable(self._machine)
         self._require_disks(self._machine.disks or ())
         if self._machine.consolidation_needed:
@@ -110,7 +109,7 @@ class Freezing:
                 self._tools.keeper.remove(self._machine, moref)  # that was the stun which sets tracking off
                 moref, consistency, cause = self._create()
                 frozen = self._described(moref)
-            return self._assembled(frozen, tracking, consistency, cause, forget)
+            return self._assembled(frozen, tracking, consistency, cause, hold)
         except BaseException:
             with suppress(AdapterError):
                 self._tools.keeper.remove(self._machine, moref)
@@ -190,7 +189,7 @@ class Freezing:
         tracking: Tracking,
         consistency: Consistency,
         cause: str | None,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> VmwareSnapshot:
         wanted = self._wanted(frozen.disks)
         if missing := sorted(self._request.bases.keys() - {disk.fact.key for disk in wanted}):
@@ -204,7 +203,7 @@ class Freezing:
         files = self._configuration(frozen, layout)
         moref = frozen.moref if self._array is None else self._to_array(self._array, frozen.moref, set(disks))
         taken = Taken(self._request.label, self._machine, moref, consistency, cause, self._array)
-        return VmwareSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
+        return VmwareSnapshot(self._tools.keeper, taken, disks, files, hold)
 
     def _to_array(self, array: ServerFree, moref: str, keys: set[str]) -> str | None:
         """Let the array freeze its disks; return the machine's snapshot where other disks still need it."""
