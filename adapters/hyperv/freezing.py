@@ -28,10 +28,10 @@ from adapters.hyperv.jobs import JobFailed
 from adapters.hyperv.marks import require_label
 from adapters.hyperv.places import Files, MachinePlaces
 from adapters.hyperv.reading import SharedDisk
-from adapters.hyperv.requests import require_disks
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.snapshot import Frozen, HypervDisk, HypervSnapshot, Taken
 from adapters.port import Consistency, SnapshotRequest, Tracked, Untracked
+from adapters.requests import require_disks
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Freezing:
     def take(self, hold: Hold) -> HypervSnapshot:
         """Take the checkpoint; `hold` is what it holds of this process."""
         require_label(self._request.label)
-        require_disks(self._found, self._request)
+        require_disks(self._machine.name, (disk.fact for disk in self._found.disks), self._request)
         points = self._keeper.points()
         intent = self._note(points)
         try:

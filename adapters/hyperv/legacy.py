@@ -21,9 +21,9 @@ from adapters.hyperv.inventory import Found
 from adapters.hyperv.marks import MARK, checkpoint_name
 from adapters.hyperv.places import MachinePlaces
 from adapters.hyperv.reading import SharedDisk
-from adapters.hyperv.requests import require_disks
 from adapters.hyperv.snapshot import Frozen, HypervDisk
 from adapters.port import ConfigurationFile, Leftover, SnapshotRequest, Untracked
+from adapters.requests import require_disks
 
 _FOLDER = "C:\\ProgramData\\Holdfast"
 _DRIVE = re.compile(r"([A-Za-z]):\\(?!ClusterStorage\\)(.+)", re.IGNORECASE | re.DOTALL)
@@ -93,7 +93,7 @@ def take(
 ) -> LegacySnapshot:
     """Take shadow copies of the drives that the requested disks and their parents are on."""
     name = shadows.name(request.label)
-    require_disks(found, request)
+    require_disks(found.machine.name, (disk.fact for disk in found.disks), request)
     wanted = [
         Frozen(disk.fact, disk.attached.place, disk.header)
         for disk in found.disks

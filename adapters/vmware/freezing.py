@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pyVmomi import vim
 
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.frozendisk import FrozenDisk
 from adapters.held import Hold
 from adapters.port import (
@@ -26,6 +26,7 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
+from adapters.requests import require_disks
 from adapters.vmware import quiesce
 from adapters.vmware.arrays import Arrays, require_moment
 from adapters.vmware.changeid import token
@@ -97,7 +98,7 @@ class Freezing:
     def take(self, hold: Hold) -> VmwareSnapshot:
         """Take the snapshot; `hold` is what it holds of this process."""
         require_reachable(self._machine)
-        self._require_disks(self._machine.disks or ())
+        require_disks(self._machine.name, (disk.fact for disk in self._machine.disks or ()), self._request)
         if self._machine.consolidation_needed:
             self._tools.keeper.consolidate(self._machine)
         self._require_room()
@@ -114,19 +115,6 @@ class Freezing:
             with suppress(AdapterError):
                 self._tools.keeper.remove(self._machine, moref)
             raise
-
-    def _require_disks(self, disks: Sequence[Disk]) -> None:
-        known = {disk.fact.key: disk for disk in disks}
-        if missing := sorted(self._request.bases.keys() - known.keys()):
-            raise SourceNotFound(f"{self._machine.name} has no disk {', '.join(missing)}", code="disk-missing")
-        for key in self._request.bases:
-            if (exclusion := known[key].fact.exclusion) is not None:
-                raise SourceInvalid(
-                    f"The disk {known[key].fact.label} cannot be backed up",
-                    code="disk-excluded",
-                    why=exclusion.reason,
-                    hint=exclusion.way_out,
-                )
 
     def _require_room(self) -> None:
         """A guest stops when its snapshot fills the datastore, and no snapshot fits on a chain that is full."""

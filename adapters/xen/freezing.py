@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.areas import Area
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid
 from adapters.frozendisk import FrozenDisk
 from adapters.held import Hold
 from adapters.port import BlockReader, SnapshotRequest, Tracked, TransportChoice, Untracked
+from adapters.requests import require_disks
 from adapters.sharing import SharedReader
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
@@ -77,17 +78,8 @@ class Freezing:
             raise
 
     def _wanted(self) -> dict[str, Disk]:
+        require_disks(self._machine.name, (disk.fact for disk in self._machine.disks), self._request)
         known = {disk.fact.key: disk for disk in self._machine.disks}
-        if missing := sorted(self._request.bases.keys() - known.keys()):
-            raise SourceNotFound(f"{self._machine.name} has no disk {', '.join(missing)}", code="disk-missing")
-        for key in self._request.bases:
-            if (exclusion := known[key].fact.exclusion) is not None:
-                raise SourceInvalid(
-                    f"The disk {known[key].fact.label} cannot be backed up",
-                    code="disk-excluded",
-                    why=exclusion.reason,
-                    hint=exclusion.way_out,
-                )
         return {key: known[key] for key in self._request.bases}
 
     def _create(self, leave_out: list[str]) -> Vm:
