@@ -14,6 +14,7 @@ Messages never contain a credential.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -73,6 +74,21 @@ class SourceLimit(AdapterError):
     """The source ran out of something, or answered more than we accept."""
 
     kind = "limit"
+
+
+KINDS: Mapping[str, type[AdapterError]] = {
+    kind.kind: kind
+    for kind in (
+        SourceInvalid,
+        SourceNotFound,
+        SourceDenied,
+        SourceConflict,
+        SourceUnavailable,
+        SourceCorrupt,
+        SourceLimit,
+    )
+}
+"""Each error by its kind, for those who are told a failure in words."""
 
 
 def tell_remains(error: BaseException, what: str) -> None:

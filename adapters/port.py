@@ -122,7 +122,7 @@ class RejectedTransport:
 
 @dataclass(frozen=True, slots=True)
 class TransportChoice:
-    """How a disk's bytes were to travel: the kind chosen, what was asked for (if anything), and what was not taken.
+    """How a disk's bytes were to travel: the kind chosen, the only one allowed (if so), and what was not taken.
 
     What really carries them is the reader's `transport`; the flow records both.
     """

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from adapters.areas import AreaList
-from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceUnavailable
+from adapters.held import Hold
 from adapters.hyperv import bases, consistency
 from adapters.hyperv.calls import Calls
 from adapters.hyperv.changes import changed_areas
@@ -28,10 +28,10 @@ from adapters.hyperv.jobs import JobFailed
 from adapters.hyperv.marks import require_label
 from adapters.hyperv.places import Files, MachinePlaces
 from adapters.hyperv.reading import SharedDisk
-from adapters.hyperv.requests import require_disks
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.snapshot import Frozen, HypervDisk, HypervSnapshot, Taken
 from adapters.port import Consistency, SnapshotRequest, Tracked, Untracked
+from adapters.requests import require_disks
 
 T = TypeVar("T")
 
@@ -59,19 +59,18 @@ class Tools:
 class Freezing:
     """One checkpoint in the making."""
 
-    def __init__(self, tools: Tools, found: Found, request: SnapshotRequest, claim: Claim) -> None:
+    def __init__(self, tools: Tools, found: Found, request: SnapshotRequest) -> None:
         self._tools = tools
         self._found = found
         self._machine = found.machine
         self._request = request
-        self._claim = claim
         self._keeper = tools.keeper(found)
         self._places = tools.places(found.machine.id)
 
-    def take(self, forget: Callable[[], None]) -> HypervSnapshot:
-        """Take the checkpoint. `forget` is called when it is let go."""
+    def take(self, hold: Hold) -> HypervSnapshot:
+        """Take the checkpoint; `hold` is what it holds of this process."""
         require_label(self._request.label)
-        require_disks(self._found, self._request)
+        require_disks(self._machine.name, (disk.fact for disk in self._found.disks), self._request)
         points = self._keeper.points()
         intent = self._note(points)
         try:
@@ -85,7 +84,7 @@ class Freezing:
                 self._remove_left(intent)
             raise
         taken = Taken(self._request.label, self._machine, intent, reached, cause)
-        return HypervSnapshot(self._keeper, self._tools.intents, taken, disks, files, self._claim, forget)
+        return HypervSnapshot(self._keeper, self._tools.intents, taken, disks, files, hold)
 
     def _note(self, points: dict[str, ReferencePoint]) -> Intent:
         """Write down what is there before anything is asked for, and which reference points of ours are."""

@@ -9,21 +9,21 @@ and file shares are none that this host has shadow copies of.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from adapters.areas import AreaList
-from adapters.busy import Claim
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound, SourceUnavailable
+from adapters.held import HeldSnapshot, Hold
 from adapters.hyperv.asking import Asked, ask, ask_all
 from adapters.hyperv.configuration import configuration_files
 from adapters.hyperv.inventory import Found
 from adapters.hyperv.marks import MARK, checkpoint_name
 from adapters.hyperv.places import MachinePlaces
 from adapters.hyperv.reading import SharedDisk
-from adapters.hyperv.requests import require_disks
 from adapters.hyperv.snapshot import Frozen, HypervDisk
-from adapters.port import ConfigurationFile, Consistency, Leftover, SnapshotRequest, Untracked
+from adapters.port import ConfigurationFile, Leftover, SnapshotRequest, Untracked
+from adapters.requests import require_disks
 
 _FOLDER = "C:\\ProgramData\\Holdfast"
 _DRIVE = re.compile(r"([A-Za-z]):\\(?!ClusterStorage\\)(.+)", re.IGNORECASE | re.DOTALL)
@@ -60,10 +60,8 @@ class Shadows:
             raise problem or SourceConflict("A shadow copy was not removed", code="shadow-remains", why=name)
 
 
-class LegacySnapshot:
+class LegacySnapshot(HeldSnapshot):
     """All requested disks, in shadow copies of one moment."""
-
-    consistency: Consistency = "crash"
 
     def __init__(
         self,
@@ -71,48 +69,19 @@ class LegacySnapshot:
         label: str,
         disks: Mapping[str, HypervDisk],
         configuration: Sequence[ConfigurationFile],
-        claim: Claim,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> None:
-        self.label = label
-        self.fallback_cause: str | None = None
-        self.disks: Mapping[str, HypervDisk] = disks
-        self.configuration = configuration
+        super().__init__(label, "crash", None, disks, configuration, hold)
         self._shadows = shadows
-        self._claim = claim
-        self._forget = forget
-        self._released = False
 
     def confirm(self) -> None:
         """Raise SourceConflict when the host gave the shadow copies up, as it does for want of room."""
         if self._shadows.name(self.label) not in self._shadows.all():
             raise SourceConflict("The shadow copies did not hold", code="snapshot-lost", why="the host removed them")
 
-    def release(self, *, committed: bool) -> None:
-        """Close all readers and remove the shadow copies, whatever the outcome."""
-        if self._released:
-            return
-        try:
-            self._close()
-            self._shadows.destroy(self._shadows.name(self.label))
-        finally:
-            self._end()
-
-    def abandon(self) -> None:
-        """Close all readers and let the machine go, with the shadow copies left to `reconcile`."""
-        self._close()
-        if not self._released:
-            self._end()
-
-    def _close(self) -> None:
-        with ExitStack() as stack:
-            for disk in self.disks.values():
-                stack.callback(disk.shut)
-
-    def _end(self) -> None:
-        self._released = True
-        self._claim.give_back()
-        self._forget()
+    def _give_back(self, *, committed: bool) -> None:
+        """Remove the shadow copies, whatever the outcome."""
+        self._shadows.destroy(self._shadows.name(self.label))
 
 
 def take(
@@ -120,12 +89,11 @@ def take(
     places: MachinePlaces,
     found: Found,
     request: SnapshotRequest,
-    claim: Claim,
-    forget: Callable[[], None],
+    hold: Hold,
 ) -> LegacySnapshot:
     """Take shadow copies of the drives that the requested disks and their parents are on."""
     name = shadows.name(request.label)
-    require_disks(found, request)
+    require_disks(found.machine.name, (disk.fact for disk in found.disks), request)
     wanted = [
         Frozen(disk.fact, disk.attached.place, disk.header)
         for disk in found.disks
@@ -135,9 +103,7 @@ def take(
         shadows.create(name, _letters(places, wanted))
         frozen = places.moved(lambda path: _shadow_path(name, path))
         disks = {disk.fact.key: _disk(disk, frozen) for disk in wanted}
-        return LegacySnapshot(
-            shadows, request.label, disks, configuration_files(found.machine, wanted, places), claim, forget
-        )
+        return LegacySnapshot(shadows, request.label, disks, configuration_files(found.machine, wanted, places), hold)
     except BaseException:
         with suppress(AdapterError):
             if name in shadows.all():

@@ -12,13 +12,12 @@ What is given back, and when, so that a kill at any moment loses neither data no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.areas import AreaList
-from adapters.busy import Claim
 from adapters.frozendisk import FrozenDisk
+from adapters.held import HeldSnapshot, Hold
 from adapters.hyperv import bases
 from adapters.hyperv.checkpoints import CheckpointKeeper
 from adapters.hyperv.facts import DiskFile, Machine, ReferencePoint
@@ -67,8 +66,8 @@ class Taken:
     fallback_cause: str | None
 
 
-class HypervSnapshot:
-    """All requested disks at one moment; `claim` keeps this process's other jobs from the machine until the release."""
+class HypervSnapshot(HeldSnapshot):
+    """All requested disks at one moment, in a recovery checkpoint."""
 
     def __init__(
         self,
@@ -77,21 +76,14 @@ class HypervSnapshot:
         taken: Taken,
         disks: Mapping[str, HypervDisk],
         configuration: Sequence[ConfigurationFile],
-        claim: Claim,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> None:
-        self.label = taken.label
-        self.consistency: Consistency = taken.consistency
-        self.fallback_cause = taken.fallback_cause
-        self.disks: Mapping[str, HypervDisk] = disks
-        self.configuration = configuration
+        super().__init__(taken.label, taken.consistency, taken.fallback_cause, disks, configuration, hold)
+        self._tracked = tuple(disks.values())
         self._keeper = keeper
         self._intents = intents
         self._machine = taken.machine
         self._intent = taken.intent
-        self._claim = claim
-        self._forget = forget
-        self._released = False
 
     def confirm(self) -> None:
         """Turn the checkpoint, which must be there still, into a reference point, and tell the base tokens.
@@ -100,32 +92,20 @@ class HypervSnapshot:
         """
         if self._intent.checkpoint is not None:
             self._keeper.require(self._intent.checkpoint)
-        for disk in self.disks.values():
+        for disk in self._tracked:
             disk.shut()
-        if all(disk.fact.tracking == "compare" for disk in self.disks.values()):
+        if all(disk.fact.tracking == "compare" for disk in self._tracked):
             return
         self._intent = self._intents.write(replace(self._intent, converting=True))
         point = self._keeper.convert(self._intent)
         self._intent = self._intents.write(replace(self._intent, reference_point=point.id))
-        for disk in self.disks.values():
+        for disk in self._tracked:
             disk.begin(self._machine.id, point)
 
-    def release(self, *, committed: bool) -> None:
-        """Close all readers, then remove the checkpoint, and what the outcome makes superfluous. See the module."""
-        if self._released:
-            return
-        try:
-            self._close()
-            done = committed and self._intent.reference_point is not None
-            self._settle() if done else self._undo()
-        finally:
-            self._end()
-
-    def abandon(self) -> None:
-        """Close all readers and let the machine go, with the checkpoint left to `reconcile`; harmless afterwards."""
-        self._close()
-        if not self._released:
-            self._end()
+    def _give_back(self, *, committed: bool) -> None:
+        """Remove the checkpoint, and what the outcome makes superfluous. See the module."""
+        done = committed and self._intent.reference_point is not None
+        self._settle() if done else self._undo()
 
     def _settle(self) -> None:
         """The new base is in force: those before it are not."""
@@ -144,13 +124,3 @@ class HypervSnapshot:
         if made and made[0] in points:
             self._keeper.destroy_point(made[0])
         self._intents.write(ended(self._machine.id, self._intent.superseded))
-
-    def _close(self) -> None:
-        with ExitStack() as stack:
-            for disk in self.disks.values():
-                stack.callback(disk.shut)
-
-    def _end(self) -> None:
-        self._released = True
-        self._claim.give_back()
-        self._forget()

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from adapters.busy import Claim, require_idle
 from adapters.errors import SourceInvalid
+from adapters.held import Hold, OpenSnapshots
 from adapters.hyperv import legacy
 from adapters.hyperv.checkpoints import Patience
 from adapters.hyperv.cluster import Hosts
@@ -90,7 +91,7 @@ class HypervSource:
             files=self._files,
             share=settings.smb_share,
         )
-        self._open: set[Taken] = set()
+        self._open = OpenSnapshots[Taken]()
 
     @property
     def consistency(self) -> Consistency:
@@ -123,15 +124,7 @@ class HypervSource:
         self._require_its_way()
         found = self._find(machine)
         claim = Claim(self._settings.host, machine.key, machine.name, request.label)
-        try:
-            holder: list[Taken] = []
-            taken = self._take(found, request, claim, lambda: self._open.discard(holder[0]) if holder else None)
-            holder.append(taken)
-        except BaseException:
-            claim.give_back()
-            raise
-        self._open.add(taken)
-        return taken
+        return self._open.take(claim, lambda hold: self._take(found, request, hold))
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
         """Remove our checkpoints of the machine, and reference points of ours that no base in force needs."""
@@ -164,8 +157,7 @@ class HypervSource:
 
     def close(self) -> None:
         """Let go of unreleased snapshots, which are left to `reconcile`, and close all connections."""
-        for snapshot in list(self._open):
-            snapshot.abandon()
+        self._open.abandon()
         self._files.close()
         self._runners.close()
 
@@ -173,11 +165,11 @@ class HypervSource:
     def _about(self) -> Host:
         return self._tools.hosts.entry.about()
 
-    def _take(self, found: Found, request: SnapshotRequest, claim: Claim, forget: Callable[[], None]) -> Taken:
+    def _take(self, found: Found, request: SnapshotRequest, hold: Hold) -> Taken:
         if not self._settings.legacy:
-            return Freezing(self._tools, found, request, claim).take(forget)
+            return Freezing(self._tools, found, request).take(hold)
         places = self._tools.places(found.machine.id)
-        return legacy.take(self._shadows(found), places, found, request, claim, forget)
+        return legacy.take(self._shadows(found), places, found, request, hold)
 
     def _shadows(self, found: Found) -> legacy.Shadows:
         machine_id = found.machine.id

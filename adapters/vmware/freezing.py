@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from pyVmomi import vim
 
-from adapters.busy import Claim
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceNotFound, SourceUnavailable
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.frozendisk import FrozenDisk
+from adapters.held import Hold
 from adapters.port import (
     BlockReader,
     ConfigurationFile,
@@ -26,6 +26,7 @@ from adapters.port import (
     TransportChoice,
     Untracked,
 )
+from adapters.requests import require_disks
 from adapters.vmware import quiesce
 from adapters.vmware.arrays import Arrays, require_moment
 from adapters.vmware.changeid import token
@@ -86,19 +87,18 @@ class Frozen:
 class Freezing:
     """One snapshot in the making."""
 
-    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest, claim: Claim) -> None:
+    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest) -> None:
         self._tools = tools
         self._session = tools.session
         self._machine = machine
         self._request = request
-        self._claim = claim
         self._array: ServerFree | None = None
         self._on_array: dict[str, tuple[Disk, str]] = {}
 
-    def take(self, forget: Callable[[], None]) -> VmwareSnapshot:
-        """Take the snapshot. `forget` is called when it is let go."""
+    def take(self, hold: Hold) -> VmwareSnapshot:
+        """Take the snapshot; `hold` is what it holds of this process."""
         require_reachable(self._machine)
-        self._require_disks(self._machine.disks or ())
+        require_disks(self._machine.name, (disk.fact for disk in self._machine.disks or ()), self._request)
         if self._machine.consolidation_needed:
             self._tools.keeper.consolidate(self._machine)
         self._require_room()
@@ -110,24 +110,11 @@ class Freezing:
                 self._tools.keeper.remove(self._machine, moref)  # that was the stun which sets tracking off
                 moref, consistency, cause = self._create()
                 frozen = self._described(moref)
-            return self._assembled(frozen, tracking, consistency, cause, forget)
+            return self._assembled(frozen, tracking, consistency, cause, hold)
         except BaseException:
             with suppress(AdapterError):
                 self._tools.keeper.remove(self._machine, moref)
             raise
-
-    def _require_disks(self, disks: Sequence[Disk]) -> None:
-        known = {disk.fact.key: disk for disk in disks}
-        if missing := sorted(self._request.bases.keys() - known.keys()):
-            raise SourceNotFound(f"{self._machine.name} has no disk {', '.join(missing)}", code="disk-missing")
-        for key in self._request.bases:
-            if (exclusion := known[key].fact.exclusion) is not None:
-                raise SourceInvalid(
-                    f"The disk {known[key].fact.label} cannot be backed up",
-                    code="disk-excluded",
-                    why=exclusion.reason,
-                    hint=exclusion.way_out,
-                )
 
     def _require_room(self) -> None:
         """A guest stops when its snapshot fills the datastore, and no snapshot fits on a chain that is full."""
@@ -190,7 +177,7 @@ class Freezing:
         tracking: Tracking,
         consistency: Consistency,
         cause: str | None,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> VmwareSnapshot:
         wanted = self._wanted(frozen.disks)
         if missing := sorted(self._request.bases.keys() - {disk.fact.key for disk in wanted}):
@@ -204,7 +191,7 @@ class Freezing:
         files = self._configuration(frozen, layout)
         moref = frozen.moref if self._array is None else self._to_array(self._array, frozen.moref, set(disks))
         taken = Taken(self._request.label, self._machine, moref, consistency, cause, self._array)
-        return VmwareSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
+        return VmwareSnapshot(self._tools.keeper, taken, disks, files, hold)
 
     def _to_array(self, array: ServerFree, moref: str, keys: set[str]) -> str | None:
         """Let the array freeze its disks; return the machine's snapshot where other disks still need it."""
@@ -272,9 +259,9 @@ class Freezing:
         proxy, allowed = self._tools.proxy(), self._session.settings.transports
         if isinstance(state, Tracked):
             with suppress(SourceUnavailable):
-                return state, choose_transport(replace(facts, incremental=True), proxy, allowed, None)
+                return state, choose_transport(replace(facts, incremental=True), proxy, allowed)
             state = Untracked("transport-full-only")
-        return state, choose_transport(facts, proxy, allowed, None)
+        return state, choose_transport(facts, proxy, allowed)
 
     def _access(self, frozen: Frozen, disk: Disk, flat: str | None, datacenter_path: str) -> DiskAccess:
         session, settings = self._session, self._session.settings

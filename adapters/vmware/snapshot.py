@@ -6,16 +6,13 @@ ids are the server's: a base stays good whatever becomes of a run, and giving ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from adapters.busy import Claim
 from adapters.frozendisk import FrozenDisk
-from adapters.port import (
-    ConfigurationFile,
-    Consistency,
-)
+from adapters.held import HeldSnapshot, Hold
+from adapters.port import ConfigurationFile, Consistency
 from adapters.vmware.inventory import Machine
 from adapters.vmware.snapshots import SnapshotKeeper
 from adapters.vmware.transport.array.flow import ServerFree
@@ -36,8 +33,8 @@ class Taken:
     array: ServerFree | None = None
 
 
-class VmwareSnapshot:
-    """All requested disks at one moment; `claim` keeps this process's other jobs from the machine until the release."""
+class VmwareSnapshot(HeldSnapshot):
+    """All requested disks at one moment, in the machine's snapshot or the array's."""
 
     def __init__(
         self,
@@ -45,19 +42,11 @@ class VmwareSnapshot:
         taken: Taken,
         disks: Mapping[str, FrozenDisk],
         configuration: Sequence[ConfigurationFile],
-        claim: Claim,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> None:
-        self.label = taken.label
-        self.consistency: Consistency = taken.consistency
-        self.fallback_cause = taken.fallback_cause
-        self.disks: Mapping[str, FrozenDisk] = disks
-        self.configuration = configuration
+        super().__init__(taken.label, taken.consistency, taken.fallback_cause, disks, configuration, hold)
         self._keeper = keeper
         self._taken = taken
-        self._claim = claim
-        self._forget = forget
-        self._released = False
 
     def confirm(self) -> None:
         """Raise SourceConflict when somebody removed the snapshot, or its machine, while it was read.
@@ -67,27 +56,10 @@ class VmwareSnapshot:
         if self._taken.moref is not None:
             self._keeper.require(self._taken.machine, self._taken.moref)
 
-    def release(self, *, committed: bool) -> None:
-        """Close all readers, then remove the snapshots and see that they are gone. What fails, `reconcile` finds."""
-        if self._released:
-            return
-        self._released = True
-        try:
-            self.abandon()
-            with ExitStack() as stack:
-                if self._taken.array is not None:
-                    stack.callback(self._taken.array.release)
-                if self._taken.moref is not None:
-                    self._keeper.remove(self._taken.machine, self._taken.moref)
-        finally:
-            self._claim.give_back()
-
-    def abandon(self) -> None:
-        """Close all readers and let the machine go, with the snapshot left to `reconcile`; harmless afterwards."""
+    def _give_back(self, *, committed: bool) -> None:
+        """Remove the snapshots and see that they are gone, whatever the outcome."""
         with ExitStack() as stack:
-            stack.callback(self._forget)
-            for disk in self.disks.values():
-                stack.callback(disk.shut)
-        if not self._released:
-            self._released = True
-            self._claim.give_back()
+            if self._taken.array is not None:
+                stack.callback(self._taken.array.release)
+            if self._taken.moref is not None:
+                self._keeper.remove(self._taken.machine, self._taken.moref)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from adapters.busy import Claim, require_idle
+from adapters.held import OpenSnapshots
 from adapters.port import (
     Consistency,
     DiskImage,
@@ -71,7 +72,7 @@ class VmwareSource:
             open_reader=open_reader,
             runtime_dir=runtime_dir,
         )
-        self._open: set[VmwareSnapshot] = set()
+        self._open = OpenSnapshots[VmwareSnapshot]()
 
     @property
     def consistency(self) -> Consistency:
@@ -102,17 +103,7 @@ class VmwareSource:
         snapshot_name(request.label)
         found = self._find(machine)
         claim = Claim(self._session.server, found.key, found.name, request.label)
-        try:
-            holder: list[VmwareSnapshot] = []
-            taken = Freezing(self._tools, found, request, claim).take(
-                lambda: self._open.discard(holder[0]) if holder else None
-            )
-            holder.append(taken)
-        except BaseException:
-            claim.give_back()
-            raise
-        self._open.add(taken)
-        return taken
+        return self._open.take(claim, lambda hold: Freezing(self._tools, found, request).take(hold))
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
         """Remove our snapshots of the machine, at the server and at the array.
@@ -146,8 +137,7 @@ class VmwareSource:
 
     def close(self) -> None:
         """Let go of unreleased snapshots, which are left to `reconcile`, and log out."""
-        for snapshot in list(self._open):
-            snapshot.abandon()
+        self._open.abandon()
         self._session.close()
 
     @cached_property

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.areas import Area
-from adapters.busy import Claim
-from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceNotFound
+from adapters.errors import AdapterError, SourceConflict, SourceInvalid
 from adapters.frozendisk import FrozenDisk
+from adapters.held import Hold
 from adapters.port import BlockReader, SnapshotRequest, Tracked, TransportChoice, Untracked
+from adapters.requests import require_disks
 from adapters.sharing import SharedReader
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
@@ -57,38 +58,28 @@ class Tools:
 class Freezing:
     """One snapshot in the making."""
 
-    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest, claim: Claim) -> None:
+    def __init__(self, tools: Tools, machine: Machine, request: SnapshotRequest) -> None:
         self._tools = tools
         self._session = tools.session
         self._machine = machine
         self._request = request
-        self._claim = claim
 
-    def take(self, forget: Callable[[], None]) -> XenSnapshot:
-        """Take the snapshot. `forget` is called when it is let go."""
+    def take(self, hold: Hold) -> XenSnapshot:
+        """Take the snapshot; `hold` is what it holds of this process."""
         wanted = self._wanted()
         untracked = {key: ensure_tracking(self._session, disk) for key, disk in wanted.items()}
         leave_out = [disk.vbd.vdi for disk in self._machine.disks if disk.fact.key not in wanted]
         snapshot = self._create([vdi for vdi in leave_out if vdi is not None])
         try:
-            return self._assembled(snapshot, wanted, self._frozen(snapshot, wanted), untracked, forget)
+            return self._assembled(snapshot, wanted, self._frozen(snapshot, wanted), untracked, hold)
         except BaseException:
             with suppress(AdapterError):  # a snapshot whose disks cannot all be named stays whole
                 self._tools.keeper.remove(snapshot, list(self._tools.keeper.disks(snapshot).values()), ())
             raise
 
     def _wanted(self) -> dict[str, Disk]:
+        require_disks(self._machine.name, (disk.fact for disk in self._machine.disks), self._request)
         known = {disk.fact.key: disk for disk in self._machine.disks}
-        if missing := sorted(self._request.bases.keys() - known.keys()):
-            raise SourceNotFound(f"{self._machine.name} has no disk {', '.join(missing)}", code="disk-missing")
-        for key in self._request.bases:
-            if (exclusion := known[key].fact.exclusion) is not None:
-                raise SourceInvalid(
-                    f"The disk {known[key].fact.label} cannot be backed up",
-                    code="disk-excluded",
-                    why=exclusion.reason,
-                    hint=exclusion.way_out,
-                )
         return {key: known[key] for key in self._request.bases}
 
     def _create(self, leave_out: list[str]) -> Vm:
@@ -122,7 +113,7 @@ class Freezing:
         wanted: Mapping[str, Disk],
         frozen: Mapping[str, Vdi],
         untracked: Mapping[str, str | None],
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> XenSnapshot:
         disks = {key: self._disk(disk, frozen[key], untracked[key]) for key, disk in wanted.items()}
         session, key = self._session, self._machine.key
@@ -137,7 +128,7 @@ class Freezing:
             older=lambda kept: older_bases(session, live, key, kept),
         )
         files = configuration_files(session, self._machine, self._tools.runtime_dir)
-        return XenSnapshot(self._tools.keeper, taken, disks, files, self._claim, forget)
+        return XenSnapshot(self._tools.keeper, taken, disks, files, hold)
 
     def _disk(self, disk: Disk, frozen: Vdi, untracked: str | None) -> FrozenDisk:
         session, base = self._session, self._request.bases[disk.fact.key]

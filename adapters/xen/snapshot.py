@@ -1,4 +1,4 @@
-"""A machine's frozen disks. Imports `adapters.errors`, `adapters.port` and this package.
+"""A machine's frozen disks. Imports the shared modules of `adapters` and this package.
 
 The pool holds the snapshot under our name, and its disks under our mark, so that another process of ours can remove
 them when this one dies. What the bases in force need is destroyed only once the new restore point is committed.
@@ -10,12 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from adapters.busy import Claim
 from adapters.frozendisk import FrozenDisk
-from adapters.port import (
-    ConfigurationFile,
-    Consistency,
-)
+from adapters.held import HeldSnapshot, Hold
+from adapters.port import ConfigurationFile
 from adapters.xen.records import Vdi, Vm
 from adapters.xen.snapshots import SnapshotKeeper
 
@@ -36,10 +33,8 @@ class Taken:
     older: Callable[[frozenset[str]], Sequence[Vdi]]
 
 
-class XenSnapshot:
-    """All requested disks at one moment; `claim` keeps this process's other jobs from the machine until the release."""
-
-    consistency: Consistency = "crash"
+class XenSnapshot(HeldSnapshot):
+    """All requested disks at one moment, in a snapshot of the pool."""
 
     def __init__(
         self,
@@ -47,50 +42,26 @@ class XenSnapshot:
         taken: Taken,
         disks: Mapping[str, FrozenDisk],
         configuration: Sequence[ConfigurationFile],
-        claim: Claim,
-        forget: Callable[[], None],
+        hold: Hold,
     ) -> None:
-        self.label = taken.label
-        self.fallback_cause = taken.fallback_cause
-        self.disks: Mapping[str, FrozenDisk] = disks
-        self.configuration = configuration
+        super().__init__(taken.label, "crash", taken.fallback_cause, disks, configuration, hold)
         self._keeper = keeper
         self._taken = taken
-        self._claim = claim
-        self._forget = forget
-        self._released = False
 
     def confirm(self) -> None:
         """Raise SourceConflict when somebody removed the snapshot while it was read."""
         self._keeper.require(self._taken.machine, self._taken.snapshot)
 
-    def release(self, *, committed: bool) -> None:
-        """Close all readers, then remove the snapshot and see that it is gone. What fails, `reconcile` finds.
+    def _give_back(self, *, committed: bool) -> None:
+        """Remove the snapshot and see that it is gone.
 
         With `committed` the change tracking of its disks stays, or they themselves do, and older bases go; without, all
         of the snapshot goes and the older bases stay.
         """
-        if self._released:
-            return
-        self._released = True
         taken = self._taken
         kept = frozenset(vdi.uuid for vdi in taken.vdis) if committed else frozenset()
         whole = taken.whole if committed else frozenset()
-        try:
-            self.abandon()
-            with ExitStack() as stack:
-                if committed:
-                    stack.callback(lambda: self._keeper.remove(None, taken.older(kept), ()))
-                stack.callback(self._keeper.remove, taken.snapshot, taken.vdis, kept, whole)
-        finally:
-            self._claim.give_back()
-
-    def abandon(self) -> None:
-        """Close all readers and let the machine go, with the snapshot left to `reconcile`; harmless afterwards."""
         with ExitStack() as stack:
-            stack.callback(self._forget)
-            for disk in self.disks.values():
-                stack.callback(disk.shut)
-        if not self._released:
-            self._released = True
-            self._claim.give_back()
+            if committed:
+                stack.callback(lambda: self._keeper.remove(None, taken.older(kept), ()))
+            stack.callback(self._keeper.remove, taken.snapshot, taken.vdis, kept, whole)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adapters.busy import Claim, require_idle
 from adapters.errors import SourceInvalid
+from adapters.held import OpenSnapshots
 from adapters.port import (
     Consistency,
     DiskImage,
@@ -58,7 +59,7 @@ class XenSource:
         self._session = Session(settings, timing, clock=clock, sleep=sleep)
         keeper = SnapshotKeeper(self._session, patience=patience, sleep=sleep)
         self._tools = Tools(self._session, keeper, open_reader, runtime_dir, sleep)
-        self._open: set[XenSnapshot] = set()
+        self._open = OpenSnapshots[XenSnapshot]()
 
     @property
     def consistency(self) -> Consistency:
@@ -89,17 +90,7 @@ class XenSource:
         snapshot_name(request.label, machine.key)
         found = self._find(machine)
         claim = Claim(self._pool(), found.key, found.name, request.label)
-        try:
-            holder: list[XenSnapshot] = []
-            taken = Freezing(self._tools, found, request, claim).take(
-                lambda: self._open.discard(holder[0]) if holder else None
-            )
-            holder.append(taken)
-        except BaseException:
-            claim.give_back()
-            raise
-        self._open.add(taken)
-        return taken
+        return self._open.take(claim, lambda hold: Freezing(self._tools, found, request).take(hold))
 
     def reconcile(self, machine: MachineFact, keep: Mapping[str, str]) -> Sequence[Leftover]:
         """Remove our snapshots of the machine, and our change tracking that no token of `keep` names."""
@@ -130,8 +121,7 @@ class XenSource:
 
     def close(self) -> None:
         """Let go of unreleased snapshots, which are left to `reconcile`, and log out."""
-        for snapshot in list(self._open):
-            snapshot.abandon()
+        self._open.abandon()
         self._session.close()
 
     def _find(self, machine: MachineFact) -> Machine:

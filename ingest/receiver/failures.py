@@ -8,31 +8,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from adapters.errors import (
-    AdapterError,
-    SourceConflict,
-    SourceCorrupt,
-    SourceDenied,
-    SourceInvalid,
-    SourceLimit,
-    SourceNotFound,
-    SourceUnavailable,
-)
+from adapters.errors import KINDS, AdapterError
 from ingest.agent.protocol import Failed, Kind, RunFailed
 from storage.errors import HoldfastError
-
-KINDS: dict[str, type[AdapterError]] = {
-    kind.kind: kind
-    for kind in (
-        SourceInvalid,
-        SourceNotFound,
-        SourceDenied,
-        SourceConflict,
-        SourceUnavailable,
-        SourceCorrupt,
-        SourceLimit,
-    )
-}
 
 
 def failure_of(said: Failed) -> AdapterError:

@@ -6,7 +6,6 @@ password is read from PEER_PASSWORD. Prints a JSON object.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -18,14 +17,7 @@ from adapters.port import SnapshotRequest
 from adapters.secret import Secret
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.source import VmwareSource
-from tests.support.peak_memory import peak_kib
-
-
-def _settled() -> int:
-    """Give back what imports left free, or the areas would hide in it, and begin a new peak; return it in KiB."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_kib()
+from tests.support.peak_memory import peak_kib, settled_kib
 
 
 def main() -> None:
@@ -42,7 +34,7 @@ def main() -> None:
         source = VmwareSource("vc", settings, Path(folder))
         (machine,) = source.inventory()
         bases = told["bases"] or {disk.key: None for disk in machine.disks}
-        at_rest = _settled()
+        at_rest = settled_kib()
         began, worked = time.perf_counter(), time.process_time()
         snapshot = source.snapshot(machine, SnapshotRequest("holdfast-bench", bases))
         tokens = {key: disk.base_token for key, disk in snapshot.disks.items()}

@@ -20,9 +20,10 @@ from typing import Any
 from pyVmomi import vim
 
 from tests.bench.figures import Figure, figure
+from tests.support.apart import Address
 from tests.support.bench_home import ROOT
 from tests.support.vsphere import VsphereSimulator
-from tests.support.vsphere.apart import Apart, vsphere_apart
+from tests.support.vsphere.apart import vsphere_apart
 from tests.support.vsphere.building import MachineSpec
 from tests.support.vsphere.devices import DiskSpec
 
@@ -67,7 +68,7 @@ def _spread(count: int, _true: Sequence[tuple[int, int]]) -> Sequence[tuple[int,
     return [(number * stride, 64 * KIB) for number in range(count)]
 
 
-def _asked(vsphere: Apart, bases: dict[str, str] | None) -> Answer:
+def _asked(vsphere: Address, bases: dict[str, str] | None) -> Answer:
     told = {"host": vsphere.host, "port": vsphere.port, "user": vsphere.user, "ca_file": str(vsphere.ca_file)}
     command = [sys.executable, "-m", "tests.bench.areas_peer", json.dumps({**told, "bases": bases})]
     environment = {**os.environ, "PEER_PASSWORD": vsphere.password}

@@ -1,12 +1,11 @@
 """The xen source's own work: a bitmap of 16 TiB made into extents, and an incremental of a machine nothing changed on.
 
-The simulated pool runs in a process of its own, its disks behind a real nbdkit in TLS. Our own time is the wall time of
-`back_up` in a running process without that in which the pool was at a call of ours; waiting for nbdkit is in it.
+The simulated pool runs in a process of its own, its disks behind a real nbdkit in TLS. Waiting for nbdkit counts as our
+own time.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -16,20 +15,14 @@ from random import Random
 
 from adapters.port import Extent
 from adapters.xen.bitmap import BLOCK_BYTES, decode
-from ingest.wiring import Services
 from tests.bench.figures import Figure, figure
-from tests.support.bench_home import back_up, repository, seconds
-from tests.support.xapi.apart import Running, pool_apart
+from tests.bench.idle import DISKS, PLACES, TIB, measured, repository_on, write_some
+from tests.support.xapi.apart import pool_apart
 from tests.support.xapi.building import DiskSpec, MachineSpec
-from tests.support.xapi.simulator import XapiSimulator
 
-MIB, TIB = 1 << 20, 1 << 40
 LARGE = 16 * TIB
 AREAS = 10_000
-DISKS = 4
-PLACES = 16
 ROUNDS = 5
-VARIABLE = "HOLDFAST_BENCH_PASSWORD"
 
 
 def run() -> list[Figure]:
@@ -74,40 +67,15 @@ def _incrementals() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="hf-") as name:
         folder = Path(name)
         machines = [MachineSpec("large", disks=(DiskSpec(TIB),) * DISKS)]
-        with pool_apart(folder / "pool", machines, _write) as pool:
-            there = pool.address
-            os.environ[VARIABLE] = there.password
-            settings = {"host": there.host, "port": str(there.port), "user": there.user}
-            trust = {"password": f"env:{VARIABLE}", "ca": str(there.ca_file)}
-            with repository(folder / "home", "xen", **settings, **trust) as services:
-                return _figures(services, pool)
-
-
-def _write(pool: XapiSimulator) -> None:
-    """Give each disk some data, spread over it."""
-    for disk in range(DISKS):
-        for place in range(PLACES):
-            pool.write("large", disk, place * (TIB // PLACES), os.urandom(MIB))
-
-
-def _figures(services: Services, pool: Running) -> list[Figure]:
-    first = seconds(lambda: back_up(services))
-    again = [_idle(services, pool) for _ in range(ROUNDS)]
-    wall, ours, work = (statistics.median(column) for column in zip(*again, strict=True))
-    what = f"incremental, no change, Xen pool simulator, {DISKS} sparse disks of 1 TiB"
+        with (
+            pool_apart(folder / "pool", machines, write_some) as pool,
+            repository_on(pool, folder / "home", "xen") as services,
+        ):
+            idle = measured(services, pool)
+    disks = f"Xen pool simulator, {DISKS} sparse disks of 1 TiB"
     return [
-        figure(f"first full, Xen pool simulator, {DISKS} sparse disks of 1 TiB, {PLACES} MiB of data each", first, "s"),
-        figure(f"{what}: our own time besides the pool's", ours, "s", "<= 2"),
-        figure("the same, the pool's time included", wall, "s"),
-        figure("the same, our CPU time", work, "s"),
+        figure(f"first full, {disks}, {PLACES} MiB of data each", idle.first, "s"),
+        figure(f"incremental, no change, {disks}: our own time besides the pool's", idle.ours, "s", "<= 2"),
+        figure("the same, the pool's time included", idle.wall, "s"),
+        figure("the same, our CPU time", idle.work, "s"),
     ]
-
-
-def _idle(services: Services, pool: Running) -> tuple[float, float, float]:
-    """Wall seconds, those without the pool's, and CPU seconds of one incremental, which must be one."""
-    served, began, worked = pool.busy_seconds(), time.perf_counter(), time.process_time()
-    report = back_up(services)
-    wall, work = time.perf_counter() - began, time.process_time() - worked
-    if [(disk.level, disk.changed_bytes) for disk in report.disks] != [("incremental", 0)] * DISKS:
-        raise AssertionError("that was no incremental of nothing")
-    return wall, wall - (pool.busy_seconds() - served), work

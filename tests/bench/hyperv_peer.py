@@ -6,7 +6,6 @@ password is read from PEER_PASSWORD. Prints a JSON object.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -19,14 +18,7 @@ from adapters.hyperv.control.winrm import WinrmRunner
 from adapters.hyperv.settings import HypervSettings
 from adapters.port import Tracked
 from adapters.secret import Secret
-from tests.support.peak_memory import peak_kib
-
-
-def _settled() -> int:
-    """Give back what imports left free, or the ranges would hide in it, and begin a new peak; return it in KiB."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_kib()
+from tests.support.peak_memory import peak_kib, settled_kib
 
 
 def main() -> None:
@@ -43,7 +35,7 @@ def main() -> None:
     calls = Calls(runner)
     try:
         calls.changes("C:\\VMs\\large.vhdx", "rctX:warm", 0, 65536)
-        at_rest = _settled()
+        at_rest = settled_kib()
         began, worked = time.perf_counter(), time.process_time()
         tracking, areas = changed_areas(
             lambda offset, length: calls.changes("C:\\VMs\\large.vhdx", "rctX:1", offset, length), told["size_bytes"]

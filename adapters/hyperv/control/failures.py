@@ -22,9 +22,9 @@ from urllib3.exceptions import (
 from winrm.exceptions import AuthenticationError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
 
 from adapters.errors import (
+    KINDS,
     AdapterError,
     SourceConflict,
-    SourceCorrupt,
     SourceDenied,
     SourceInvalid,
     SourceLimit,
@@ -43,18 +43,6 @@ _REFUSALS = ("KerberosExchangeError", "MutualAuthenticationError", "Authenticati
 """Of the packages for Kerberos and CredSSP, which may be missing."""
 
 _LONGEST = 500
-_KINDS: Mapping[str, type[AdapterError]] = {
-    kind.kind: kind
-    for kind in (
-        SourceInvalid,
-        SourceNotFound,
-        SourceDenied,
-        SourceConflict,
-        SourceUnavailable,
-        SourceCorrupt,
-        SourceLimit,
-    )
-}
 _DENIED = (SourceDenied, "access-refused")
 _MISSING = (SourceNotFound, "object-missing")
 _UNSUPPORTED = (SourceInvalid, "not-supported")
@@ -98,7 +86,7 @@ def script_error(error: Mapping[str, Any], script: str, host: str) -> AdapterErr
     """The failure that a script tells: by its own kind and code, else by what Windows calls it."""
     what = f"{script} failed on {host}"
     message = clean(str(error.get("message") or ""))
-    kind, code = _KINDS.get(str(error.get("kind"))), error.get("code")
+    kind, code = KINDS.get(str(error.get("kind"))), error.get("code")
     if kind is not None and isinstance(code, str):
         return kind(what, code=code, why=message)
     number = error.get("hresult")

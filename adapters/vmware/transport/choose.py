@@ -1,72 +1,32 @@
 """Which way a disk's bytes travel: a pure function of recorded facts.
 
-Imports `adapters.errors`, `adapters.port` and this package only. Every kind is chosen or rejected with a reason; a
-kind with a blocker is never chosen, and what was asked for by name is taken or refused, never replaced.
+Imports the shared modules of `adapters` and this package. What blocks each kind stands here, the choice in `choosing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from adapters.errors import SourceInvalid, SourceUnavailable
-from adapters.port import RejectedTransport, TransportChoice
+from adapters.choosing import choose
+from adapters.port import TransportChoice
 from adapters.vmware.transport.facts import KINDS, DiskFacts, ProxyFacts
-
-SCORES = {kind: len(KINDS) - place for place, kind in enumerate(KINDS)}
-"""How much a kind is liked; the best that nothing blocks is chosen."""
 
 _CIPHERTEXT = "the machine is encrypted: what is stored is ciphertext"
 
 
-def choose_transport(
-    disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str], requested: str | None
-) -> TransportChoice:
-    """Choose for one disk. `requested` names the only kind that will do; None leaves the choice to the scores.
-
-    Raises SourceInvalid for a kind that does not exist, SourceUnavailable (`no-transport`) naming every blocker when
-    none is left.
-    """
-    if unknown := sorted({*allowed, *([requested] if requested else [])} - set(KINDS)):
-        raise SourceInvalid(
-            f"There is no transport {', '.join(unknown)}",
-            code="transport-unknown",
-            hint=f"Known transports: {', '.join(KINDS)}.",
-        )
-    against = {kind: _objections(kind, disk, proxy, allowed, requested) for kind in KINDS}
-    able = [kind for kind in KINDS if not against[kind]]
-    if not able:
-        raise _none_left(disk, requested, against)
-    chosen = max(able, key=SCORES.__getitem__)
-    rejected = (
-        RejectedTransport(kind, "; ".join(against[kind]) or f"{chosen} is better") for kind in KINDS if kind != chosen
+def choose_transport(disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str]) -> TransportChoice:
+    """Choose for one disk among the kinds that are `allowed`. Raises what `choose` does."""
+    return choose(
+        {kind: blockers(kind, disk, proxy) for kind in KINDS},
+        allowed,
+        label=disk.label,
+        way_out="Remove one of the obstacles, or allow another transport in the source's settings.",
     )
-    return TransportChoice(chosen, requested, tuple(rejected))
 
 
 def blockers(kind: str, disk: DiskFacts, proxy: ProxyFacts) -> tuple[str, ...]:
     """Say why `kind` cannot carry this disk's bytes to this machine; empty when it can."""
     return tuple(_BLOCKERS[kind](disk, proxy))
-
-
-def _objections(
-    kind: str, disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str], requested: str | None
-) -> tuple[str, ...]:
-    found = list(blockers(kind, disk, proxy))
-    if kind not in allowed:
-        found.insert(0, "the source's settings do not allow it")
-    if requested is not None and kind != requested:
-        found.insert(0, f"{requested} was asked for")
-    return tuple(found)
-
-
-def _none_left(disk: DiskFacts, requested: str | None, against: dict[str, tuple[str, ...]]) -> SourceUnavailable:
-    kinds = (requested,) if requested else KINDS
-    return SourceUnavailable(
-        f"{requested or 'No transport'} can{'not' if requested else ''} read {disk.label}",
-        code="no-transport",
-        why="; ".join(f"{kind}: {', '.join(against[kind])}" for kind in kinds),
-        hint="Remove one of the obstacles, or allow another transport in the source's settings.",
-    )
 
 
 def _array(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:

@@ -1,42 +1,25 @@
 """Which way a VDI's bytes travel: a pure function of recorded facts.
 
-Imports `adapters.errors`, `adapters.port` and this package only. Every kind is chosen or rejected with a reason; a kind
-with a blocker is never chosen, and what was asked for by name is taken or refused, never replaced.
+Imports the shared modules of `adapters` and this package. What blocks each kind stands here, the choice in `choosing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from adapters.errors import SourceInvalid, SourceUnavailable
-from adapters.port import RejectedTransport, TransportChoice
+from adapters.choosing import choose
+from adapters.port import TransportChoice
 from adapters.xen.transport.facts import KINDS, VdiFacts
 
-SCORES = {kind: len(KINDS) - place for place, kind in enumerate(KINDS)}
-"""How much a kind is liked; the best that nothing blocks is chosen."""
 
-
-def choose_transport(vdi: VdiFacts, allowed: Collection[str], requested: str | None = None) -> TransportChoice:
-    """Choose for one VDI. `requested` names the only kind that will do; None leaves the choice to the scores.
-
-    Raises SourceInvalid for a kind that does not exist, SourceUnavailable (`no-transport`) naming every blocker when
-    none is left.
-    """
-    if unknown := sorted({*allowed, *([requested] if requested else [])} - set(KINDS)):
-        raise SourceInvalid(
-            f"There is no transport {', '.join(unknown)}",
-            code="transport-unknown",
-            hint=f"Known transports: {', '.join(KINDS)}.",
-        )
-    against = {kind: _objections(kind, vdi, allowed, requested) for kind in KINDS}
-    able = [kind for kind in KINDS if not against[kind]]
-    if not able:
-        raise _none_left(vdi, requested, against)
-    chosen = max(able, key=SCORES.__getitem__)
-    rejected = (
-        RejectedTransport(kind, "; ".join(against[kind]) or f"{chosen} is better") for kind in KINDS if kind != chosen
+def choose_transport(vdi: VdiFacts, allowed: Collection[str]) -> TransportChoice:
+    """Choose for one VDI among the kinds that are `allowed`. Raises what `choose` does."""
+    return choose(
+        {kind: blockers(kind, vdi) for kind in KINDS},
+        allowed,
+        label=vdi.label,
+        way_out="Give a network of the pool the purpose nbd, or allow another transport in the source's settings.",
     )
-    return TransportChoice(chosen, requested, tuple(rejected))
 
 
 def blockers(kind: str, vdi: VdiFacts) -> tuple[str, ...]:
@@ -52,22 +35,3 @@ def blockers(kind: str, vdi: VdiFacts) -> tuple[str, ...]:
     if not vdi.nbd_addresses:
         return (f"no host that sees the disk has an address in a network with the purpose {wanted}",)
     return ()
-
-
-def _objections(kind: str, vdi: VdiFacts, allowed: Collection[str], requested: str | None) -> tuple[str, ...]:
-    found = list(blockers(kind, vdi))
-    if kind not in allowed:
-        found.insert(0, "the source's settings do not allow it")
-    if requested is not None and kind != requested:
-        found.insert(0, f"{requested} was asked for")
-    return tuple(found)
-
-
-def _none_left(vdi: VdiFacts, requested: str | None, against: dict[str, tuple[str, ...]]) -> SourceUnavailable:
-    kinds = (requested,) if requested else KINDS
-    return SourceUnavailable(
-        f"{requested or 'No transport'} can{'not' if requested else ''} read {vdi.label}",
-        code="no-transport",
-        why="; ".join(f"{kind}: {', '.join(against[kind])}" for kind in kinds),
-        hint="Give a network of the pool the purpose nbd, or allow another transport in the source's settings.",
-    )

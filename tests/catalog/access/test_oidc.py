@@ -3,133 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 
 from catalog.access.caller import EVERYTHING, Caller, Role, Scope
-from catalog.access.jwks import RETRY_SECONDS, TRUSTED_SECONDS, Fetcher, ProviderKeys
-from catalog.access.oidc import LEEWAY_SECONDS, OidcVerifier
-from catalog.access.oidc_settings import OidcSettings
-from storage.errors import Denied, Unavailable
-from tests.support.openid import Jwk, Provider, ec_jwk, public, rsa_jwk, running_provider
-
-AUDIENCE = "https://holdfast.test/"
-CLIENTS: dict[str, dict[str, Any]] = {
-    "auditor": {"alg": "RS256", "claims": {"holdfast_role": "auditor", "holdfast_machines": ["lab/web*"]}},
-    "admin": {"alg": "ES256", "claims": {"holdfast_role": ["staff", "admin", "auditor"], "holdfast_machines": "*"}},
-    "norole": {"alg": "RS256", "claims": {"holdfast_machines": "*"}},
-    "stranger": {"alg": "RS256", "claims": {"holdfast_role": "superuser", "holdfast_machines": "*"}},
-    "torn": {"alg": "RS256", "claims": {"holdfast_role": ["operator", "restorer"], "holdfast_machines": "*"}},
-    "everywhere": {"alg": "RS256", "claims": {"holdfast_role": "auditor"}},
-    "ps": {"alg": "PS256", "claims": {"holdfast_role": "auditor", "holdfast_machines": "*"}},
-    "nested": {
-        "alg": "RS256",
-        "claims": {"realm": {"roles": ["backup-readers"]}, "https://x.test/m": ["lab/db", "lab/web*"]},
-    },
-}
-RSA, EC, OTHER = rsa_jwk("rsa-1"), ec_jwk("ec-1"), rsa_jwk("rsa-2")
-
-
-class Ticks:
-    """Seconds that only tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Provider]:
-    """A provider for all tests of this module."""
-    with running_provider(CLIENTS, RSA, EC) as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(running: Provider) -> Provider:
-    """The provider with its first keys."""
-    if running.keys != [RSA, EC]:
-        running.rotate(RSA, EC)
-    return running
-
-
-@pytest.fixture
-def ticks() -> Ticks:
-    """The time by which keys grow old."""
-    return Ticks()
-
-
-class Asked:
-    """A verifier of a provider, over HTTP, with clocks that tests set."""
-
-    def __init__(self, provider: Provider, ticks: Ticks, **settings: Any) -> None:
-        self.settings = OidcSettings(**{"issuer": provider.issuer, "audience": AUDIENCE, **settings})
-        self.offset = timedelta(0)
-        self.urls: list[str] = []
-        self._fetch = Fetcher(self.settings)
-        keys = ProviderKeys(self.settings.issuer, self._get, ticks)
-        self._verifier = OidcVerifier(self.settings, keys, lambda: datetime.now(UTC) + self.offset)
-
-    def _get(self, url: str) -> dict[str, Any]:
-        self.urls.append(url)
-        return self._fetch(url)
-
-    def close(self) -> None:
-        self._fetch.close()
-
-    def __call__(self, token: str) -> Caller:
-        return self._verifier.caller_of(token)
-
-    def refuses(self, token: str) -> str:
-        """The code with which a token is refused."""
-        with pytest.raises(Denied) as caught:
-            self(token)
-        assert not token or token not in f"{caught.value} {caught.value.hint}"
-        return caught.value.code
-
-
-Asking = Callable[..., Asked]
-
-
-@pytest.fixture
-def asking(provider: Provider, ticks: Ticks) -> Iterator[Asking]:
-    """Makes verifiers of the provider, with the settings that matter."""
-    with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(closing(Asked(provider, ticks, **settings)))
-
-
-@pytest.fixture
-def asked(asking: Asking) -> Asked:
-    """A verifier with the usual settings."""
-    return asking()
-
-
-def signed(key: Jwk, claims: dict[str, Any], algorithm: str = "RS256", **header: Any) -> str:
-    """A token that the provider never gave, signed with a key of our choice."""
-    private = jwt.PyJWK(key, algorithm).key
-    return jwt.encode(claims, private, algorithm, {"kid": key["kid"], "typ": "at+jwt", **header})
-
-
-def claims(provider: Provider, **changes: Any) -> dict[str, Any]:
-    """What a good token says; None takes a claim out."""
-    now = int(time.time())
-    good = {
-        "iss": provider.issuer,
-        "aud": AUDIENCE,
-        "sub": "ada",
-        "iat": now,
-        "exp": now + 600,
-        "holdfast_role": "auditor",
-        "holdfast_machines": "*",
-    }
-    return {name: value for name, value in {**good, **changes}.items() if value is not None}
+from catalog.access.oidc import LEEWAY_SECONDS
+from storage.errors import Unavailable
+from tests.support.asked_provider import AUDIENCE, RSA, Asked, Asking, claims, signed
+from tests.support.openid import Provider, public
 
 
 def test_a_token_of_the_provider_is_a_caller(asked: Asked, provider: Provider) -> None:
@@ -254,46 +138,6 @@ def test_no_flipped_bit_of_a_signature_passes(asked: Asked, provider: Provider) 
         assert asked.refuses(f"{head}.{jwt.utils.base64url_encode(bytes(bent)).decode()}") == "oidc-signature"
 
 
-def test_a_token_cannot_bring_its_own_key(asked: Asked, provider: Provider) -> None:
-    """`jwk`, `jku` and `x5u` in a header are not looked at: only keys that the provider publishes count."""
-    stranger = {**rsa_jwk("mine"), "kid": "rsa-1"}
-    brought = {"jwk": public(stranger), "jku": "https://evil.test/keys", "x5u": "https://evil.test/cert"}
-    assert asked.refuses(signed(stranger, claims(provider), **brought)) == "oidc-signature"
-    assert all(url.startswith(provider.issuer) for url in asked.urls)
-
-
-def test_a_key_is_used_for_its_own_algorithm_only(asked: Asked, provider: Provider) -> None:
-    """An elliptic-curve key cannot be named by a token that says RSA, nor the other way."""
-    assert asked.refuses(signed(RSA, claims(provider), kid="ec-1")) == "oidc-key"
-    assert asked.refuses(signed(EC, claims(provider), "ES256", kid="rsa-1")) == "oidc-key"
-
-
-@pytest.mark.parametrize("kid", ["gone", "", "../rsa-1", "rsa-1\x00", "r" * 5000])
-def test_an_unknown_key_is_refused(asked: Asked, provider: Provider, kid: str) -> None:
-    """A token names a key that the provider has."""
-    assert asked.refuses(signed(RSA, claims(provider), kid=kid)) == "oidc-key"
-
-
-def test_unknown_keys_do_not_make_us_ask_again_and_again(asked: Asked, provider: Provider, ticks: Ticks) -> None:
-    """However many tokens name unknown keys, the provider is asked once in a while only."""
-    asked(provider.token("auditor", AUDIENCE))
-    for number in range(20):
-        ticks.now += RETRY_SECONDS / 20
-        asked.refuses(signed(RSA, claims(provider), kid=f"made-up-{number}"))
-    assert len(asked.urls) == 4
-
-
-def test_a_rotated_key_is_found_and_the_old_one_forgotten(asked: Asked, provider: Provider, ticks: Ticks) -> None:
-    """A token with a new key makes us look; one with a withdrawn key is refused from then on."""
-    old = provider.token("auditor", AUDIENCE)
-    asked(old)
-    provider.rotate(OTHER, EC)
-    ticks.now += RETRY_SECONDS
-    assert asked(provider.token("auditor", AUDIENCE)).role is Role.AUDITOR
-    ticks.now += RETRY_SECONDS
-    assert asked.refuses(old) == "oidc-key"
-
-
 @pytest.mark.parametrize("kind", ["logout+jwt", "secevent+jwt", "dpop+jwt", ["at+jwt"], 7])
 def test_a_token_of_another_kind_is_refused(asked: Asked, provider: Provider, kind: Any) -> None:
     """What a provider signs for other purposes lets nobody in."""
@@ -303,21 +147,6 @@ def test_a_token_of_another_kind_is_refused(asked: Asked, provider: Provider, ki
 def test_a_critical_header_is_refused(asked: Asked, provider: Provider) -> None:
     """We understand no extension, so none may be critical."""
     assert asked.refuses(signed(RSA, claims(provider), crit=["exp"], exp=1)).startswith("oidc-")
-
-
-def test_a_short_rsa_key_is_not_used(ticks: Ticks) -> None:
-    """A provider with a key of 1024 bits could be impersonated by who factors it."""
-    weak = rsa_jwk("weak", 1024)
-    answers = {"/.well-known/openid-configuration": {"issuer": "https://idp.test", "jwks_uri": "https://idp.test/k"}}
-    answers["/k"] = {"keys": [public(weak)]}  # type: ignore[dict-item]  # as JSON is
-    keys = ProviderKeys("https://idp.test", lambda url: answers[url.removeprefix("https://idp.test")], ticks)
-    settings = OidcSettings(issuer="https://idp.test", audience=AUDIENCE)
-    verifier = OidcVerifier(settings, keys, lambda: datetime.now(UTC))
-    with pytest.warns(jwt.InsecureKeyLengthWarning):
-        token = signed(weak, {"iss": "https://idp.test", "aud": AUDIENCE, "sub": "ada", "exp": time.time() + 60})
-    with pytest.raises(Denied) as caught:
-        verifier.caller_of(token)
-    assert caught.value.code == "oidc-key"
 
 
 @pytest.mark.parametrize(
@@ -347,74 +176,6 @@ def test_a_deeply_nested_header_is_refused(asked: Asked) -> None:
     """A header that would exhaust the parser's stack is denied as any other that cannot be read."""
     deep = jwt.utils.base64url_encode(b'{"alg":' + b"[" * 9000 + b"]" * 9000 + b"}").decode()
     assert asked.refuses(f"{deep}.e30.e30") in ("oidc-malformed", "oidc-algorithm")
-
-
-@pytest.mark.parametrize("client", ["norole", "stranger", "torn"])
-def test_without_a_known_role_nobody_gets_in(asked: Asked, provider: Provider, client: str) -> None:
-    """No role, an unknown one, or two of which neither includes the other: denied."""
-    assert asked.refuses(provider.token(client, AUDIENCE)) == "oidc-role"
-
-
-@pytest.mark.parametrize("role", [[], {}, 7, "", "AUDITOR", [["auditor"]], ["auditor", 7], {"auditor": True}])
-def test_a_role_claim_of_another_shape_grants_nothing(asked: Asked, provider: Provider, role: Any) -> None:
-    """Only a name or a list of names is understood."""
-    assert asked.refuses(signed(RSA, claims(provider, holdfast_role=role))) == "oidc-role"
-
-
-def test_claims_and_roles_can_have_the_providers_names(provider: Provider, asking: Asking) -> None:
-    """A path leads into nested claims, a name with dots is one name, and roles are mapped."""
-    asked = asking(
-        role_claim=("realm", "roles"),
-        machines_claim="https://x.test/m",
-        roles={"backup-readers": Role.ANALYST},
-    )
-    caller = asked(provider.token("nested", AUDIENCE))
-    assert (caller.role, caller.scope) == (Role.ANALYST, Scope(("lab/db", "lab/web*")))
-
-
-def test_with_a_mapping_our_own_names_mean_nothing(provider: Provider, asking: Asking) -> None:
-    """A provider's role that happens to be called `admin` is not ours."""
-    asked = asking(roles={"backup-admins": Role.ADMIN})
-    assert asked.refuses(provider.token("admin", AUDIENCE)) == "oidc-role"
-
-
-def test_without_the_machines_claim_the_settings_decide(provider: Provider, asking: Asking) -> None:
-    """Nobody sees anything unless `machines_default` says all."""
-    token = provider.token("everywhere", AUDIENCE)
-    assert asking().refuses(token) == "oidc-machines"
-    assert asking(machines_default="all")(token).scope is EVERYTHING
-
-
-@pytest.mark.parametrize("machines", [[], "", "web", ["lab/web", 7], {"lab": "web"}, 7, ["*", "lab/web"], ["lab/\x00"]])
-def test_a_machines_claim_that_is_not_understood_denies(provider: Provider, asking: Asking, machines: Any) -> None:
-    """Also where the default is all: the provider meant to say something."""
-    asked = asking(machines_default="all")
-    assert asked.refuses(signed(RSA, claims(provider, holdfast_machines=machines))) == "oidc-machines"
-
-
-@pytest.mark.parametrize("subject", ["", "a\x1b[31m", "a\nb", "a" * 256])
-def test_a_subject_must_be_a_name(asked: Asked, provider: Provider, subject: str) -> None:
-    """It goes into the record and onto screens."""
-    assert asked.refuses(signed(RSA, claims(provider, sub=subject))) == "oidc-subject"
-
-
-def test_a_provider_that_is_down_lets_nobody_in(ticks: Ticks) -> None:
-    """Keys that are known still count for a while; without any, or when they are old, the answer is unavailable."""
-    with ExitStack() as stack, running_provider(CLIENTS, RSA, EC) as provider:
-        warm, cold = (stack.enter_context(closing(Asked(provider, ticks))) for _ in range(2))
-        token, other = provider.token("auditor", AUDIENCE), signed(OTHER, claims(provider))
-        warm(token)
-        provider.stop()
-        with pytest.raises(Unavailable) as caught:
-            cold(token)
-        assert caught.value.code == "oidc-keys"
-        ticks.now += TRUSTED_SECONDS - 1
-        assert warm(token).role is Role.AUDITOR
-        with pytest.raises(Unavailable):
-            warm(other)
-        ticks.now += 2
-        with pytest.raises(Unavailable):
-            warm(token)
 
 
 def _pem() -> tuple[Any, Any]:
