@@ -64,9 +64,7 @@ def strays(session: Session, machine: str, bases: Collection[str], whole: Collec
     return [
         vdi
         for vdi in read_vdis(session)
-        if is_disk_of(vdi.other_config, machine)
-        and vdi.uuid not in whole
-        and not (vdi.uuid in bases and vdi.kind == METADATA)
+        if is_disk_of(vdi, machine) and vdi.uuid not in whole and not (vdi.uuid in bases and vdi.kind == METADATA)
     ]
 
 
@@ -76,4 +74,4 @@ def older_bases(session: Session, live: Iterable[str], machine: str, kept: Colle
     for vdi in live:
         with suppress(SourceNotFound):  # somebody removed it, or a snapshot of it: what is left is for `clean`
             found += [read_vdi(session, ref) for ref in session.call("VDI.get_snapshots", vdi)]
-    return [vdi for vdi in found if is_disk_of(vdi.other_config, machine) and vdi.uuid not in kept]
+    return [vdi for vdi in found if is_disk_of(vdi, machine) and vdi.uuid not in kept]

@@ -72,11 +72,14 @@ class SnapshotKeeper:
         return {vbd.place: read_vdi(self._session, vbd.vdi) for vbd in vbds if vbd.kind == "Disk" and vbd.vdi}
 
     def mark(self, vdi: Vdi, label: str, machine: str) -> None:
-        """Mark a snapshot's disk as ours: it outlives the snapshot."""
+        """Mark a snapshot's disk as ours, in the place of a mark that came with a copied disk: it outlives the snapshot."""
+        mark = disk_mark(label, machine, vdi.uuid)
         try:
-            self._session.call("VDI.add_to_other_config", vdi.ref, DISK_KEY, disk_mark(label, machine))
+            if DISK_KEY in vdi.other_config:
+                self._session.call("VDI.remove_from_other_config", vdi.ref, DISK_KEY)
+            self._session.call("VDI.add_to_other_config", vdi.ref, DISK_KEY, mark)
         except AdapterError:
-            if DISK_KEY not in read_vdi(self._session, vdi.ref).other_config:
+            if read_vdi(self._session, vdi.ref).other_config.get(DISK_KEY) != mark:
                 raise
 
     def require(self, machine: Vm, snapshot: Vm) -> None:

@@ -112,6 +112,46 @@ def test_somebody_elses_things_stay(pool: XapiSimulator, source: XenSource) -> N
     assert pool.snapshots("vm") == ["holdfast-of-somebody"]
 
 
+def left_behind(pool: XapiSimulator, source_of: MakeSource) -> str:
+    """Let a run die over its snapshot of the machine, and return the snapshot."""
+    source = source_of(pool)
+    machine = machine_named(source, "vm")
+    source.snapshot(machine, request(machine))
+    source.close()
+    (taken,) = pool.records.find("VM", snapshot_of=pool.vm("vm"))
+    return taken
+
+
+def test_a_machine_that_went_back_to_our_snapshot_keeps_its_disk(pool: XapiSimulator, source_of: MakeSource) -> None:
+    """A pool copies marks with disks: a copy, which is the machine's own disk now, is not ours to remove."""
+    pool.write("vm", 0, 5, b"the only copy")
+    taken = left_behind(pool, source_of)
+    source = source_of(pool)
+    source._session.task("VM.revert", taken)
+    assert DISK_KEY in pool.record("VDI", pool.vdi("vm"))["other_config"]
+    source.reconcile(machine_named(source, "vm"), {})
+    assert pool.content("vm")[5:18] == b"the only copy"
+    assert ours(pool) == []
+
+
+def test_snapshots_of_a_copied_disk_are_whose_they_are(pool: XapiSimulator, source_of: MakeSource) -> None:
+    """Of a machine made from our snapshot: what we take is known as its own, what somebody takes stays somebody's."""
+    taken = left_behind(pool, source_of)
+    source = source_of(pool)
+    pool.records.set("VM", source._session.task("VM.clone", taken, "copy"), is_a_template=False)
+    source._session.task("VM.snapshot", pool.vm("copy"), "somebody's")
+    (theirs,) = pool.records.find("VM", name_label="somebody's")
+    disk = pool.record("VBD", pool.record("VM", theirs)["VBDs"][0])["VDI"]
+    bases = bases_of(source, "copy")
+    assert source.reconcile(machine_named(source, "vm"), {}) != []
+    assert source.reconcile(machine_named(source, "copy"), bases) == []
+    assert [vdi.uuid in bases["0"] or vdi.ref == disk for vdi in ours(pool)] == [True, True]
+    pool.write("copy", 0, 9, b"later")
+    with frozen(source, "copy", bases) as snapshot:
+        assert rebuilt(snapshot.disks["0"], pool.content("vm")) == pool.content("copy")
+    assert pool.records.exists("VDI", disk)
+
+
 def test_broken_tracking_does_not_pile_up(pool: XapiSimulator, source: XenSource) -> None:
     """A base that could not be compared goes with the commit of the full that replaces it, or in the next clean-up."""
     bases = bases_of(source, "vm")
