@@ -21,8 +21,9 @@ from adapters.port import Leftover
 from adapters.xen.inventory import Machine, read_vdi, read_vdis, read_vm
 from adapters.xen.marks import is_disk_of, is_snapshot_name_of
 from adapters.xen.records import Vdi, Vm
+from adapters.xen.removing import METADATA
 from adapters.xen.session import Session
-from adapters.xen.snapshots import METADATA, SnapshotKeeper
+from adapters.xen.snapshots import SnapshotKeeper
 from adapters.xen.tokens import parse
 from adapters.xen.transport.qcowread import end_strays
 

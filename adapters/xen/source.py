@@ -27,12 +27,14 @@ from adapters.xen.freezing import Freezing, OpenReader, Tools
 from adapters.xen.inventory import Inventory, Machine, find_machine, list_machines
 from adapters.xen.marks import snapshot_name
 from adapters.xen.reconcile import clean
+from adapters.xen.removing import Patience, Remover
 from adapters.xen.restore.disk import DiskWriter
 from adapters.xen.restore.machine import MachineMaker
+from adapters.xen.restore.unfinished import remove_unfinished
 from adapters.xen.session import Session, Timing
 from adapters.xen.settings import XenSettings
 from adapters.xen.snapshot import XenSnapshot
-from adapters.xen.snapshots import Patience, SnapshotKeeper
+from adapters.xen.snapshots import SnapshotKeeper
 from adapters.xen.transport.opening import open_reader as open_by_choice
 
 
@@ -56,7 +58,8 @@ class XenSource:
         self.name = name
         self._settings = settings
         self._session = Session(settings, timing, clock=clock, sleep=sleep)
-        keeper = SnapshotKeeper(self._session, patience=patience, sleep=sleep)
+        self._remover = Remover(self._session, patience or Patience(), sleep)
+        keeper = SnapshotKeeper(self._session, self._remover, patience=patience, sleep=sleep)
         self._tools = Tools(self._session, keeper, open_reader, runtime_dir, sleep)
         self._open: set[XenSnapshot] = set()
 
@@ -109,7 +112,11 @@ class XenSource:
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         """Make a new machine of its stored configuration, powered off, its network cards shut and newly addressed."""
-        return MachineMaker(self._session, self._tools.runtime_dir, request).make(written)
+        return MachineMaker(self._session, self._remover, self._tools.runtime_dir, request).make(written)
+
+    def remove_unfinished(self, label: str) -> Sequence[Leftover]:
+        """Remove what `restore_machine` made for a process that died; what is whole or in use stays, and is named."""
+        return remove_unfinished(self._session, self._remover, label)
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         """Raise SourceConflict while the machine is not halted or is backed up, SourceInvalid for other disks."""

@@ -31,7 +31,7 @@ def test_what_somebody_named_like_ours_is_not_ours(name: str) -> None:
 
 
 def test_a_disk_is_known_by_its_machine_and_itself() -> None:
-    """Its mark names the machine, so that no other machine's reconcile touches it, and itself, so that no copy has it."""
+    """Its mark names its machine, so that no other machine's reconcile touches it, and itself: no copy has it."""
     mark = disk_mark("holdfast-abc", MACHINE, "disk-1")
     marked = vdi_of("", vdi_record(uuid="disk-1", is_a_snapshot=True, other_config={DISK_KEY: mark}))
     assert is_disk_of(marked, MACHINE)

@@ -7,42 +7,16 @@ import pytest
 from adapters.xen.marks import DISK_KEY
 from adapters.xen.source import XenSource
 from tests.adapters.xen.conftest import MakeSource, StartPool
+from tests.adapters.xen.dying import Killed, dying
 from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt, request
 from tests.support.xapi.building import MachineSpec
 from tests.support.xapi.simulator import XapiSimulator
-
-
-class Killed(BaseException):
-    """Our process ends here: nothing that would follow is done."""
 
 
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
     """A machine with one disk."""
     return start_pool([MachineSpec("vm")])
-
-
-def dying(source: XenSource, monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool, number: int = 1) -> None:
-    """Let the process die at the `number`-th call of a method, before it or `after` it was heard; then all fails."""
-    session, seen = source._session, [0]
-    call, task = session.call, session.task
-
-    def hooked(inner: object) -> object:
-        def ask(name: str, *arguments: object, **others: object) -> object:
-            if seen[0] >= number:
-                raise Killed
-            if name == method:
-                seen[0] += 1
-                if seen[0] == number:
-                    if after:
-                        inner(name, *arguments, **others)  # type: ignore[operator]
-                    raise Killed
-            return inner(name, *arguments, **others)  # type: ignore[operator]
-
-        return ask
-
-    monkeypatch.setattr(session, "call", hooked(call))
-    monkeypatch.setattr(session, "task", hooked(task))
 
 
 @pytest.mark.parametrize("after", [False, True])
