@@ -61,7 +61,7 @@ def test_killed_at_each_step(
     number: int,
     after: bool,
 ) -> None:
-    """Before or after each effect: all of it goes, or, once it was whole, none; and nothing is left for a second time."""
+    """Before or after each effect: all of it goes, or none once it was whole; a second time finds nothing."""
     source = killed(pool, source_of, monkeypatch, method, after=after, number=number)
     found = source.remove_unfinished(LABEL)
     if after and method == "VM.remove_from_other_config":
