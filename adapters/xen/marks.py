@@ -43,10 +43,15 @@ def disk_mark(label: str, machine: str, disk: str) -> str:
     return f"{machine} {label} {disk}"
 
 
+def machine_of_disk(vdi: Vdi) -> str | None:
+    """For a snapshot of which machine a run of ours made the virtual disk; None when none did."""
+    machine, _, rest = vdi.other_config.get(DISK_KEY, "").partition(" ")
+    return machine if vdi.snapshot and rest.endswith(f" {vdi.uuid}") else None
+
+
 def is_disk_of(vdi: Vdi, machine: str) -> bool:
     """Whether a run of ours made the virtual disk, for a snapshot of the machine."""
-    named, _, rest = vdi.other_config.get(DISK_KEY, "").partition(" ")
-    return vdi.snapshot and named == machine and rest.endswith(f" {vdi.uuid}")
+    return machine_of_disk(vdi) == machine
 
 
 def _check(stem: str, machine: str) -> str:

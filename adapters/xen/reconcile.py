@@ -46,6 +46,7 @@ def clean(
         keeper.remove(vm, disks, bases, whole)
         cleaned.append(Leftover(f"snapshot {vm.name}", "removed"))
     for vdi in strays(session, machine.key, bases, whole):
+        cleaned += end_strays(runtime_dir, vdi.uuid)
         keeper.remove(None, [vdi], bases)
         what = "change tracking" if vdi.kind == METADATA else "disk"
         cleaned.append(Leftover(f"{what} {vdi.uuid} of a snapshot of {machine.name}", "removed"))

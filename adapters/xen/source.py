@@ -25,6 +25,7 @@ from adapters.port import (
 from adapters.xen.disks import TRACKING
 from adapters.xen.freezing import Freezing, OpenReader, Tools
 from adapters.xen.inventory import Inventory, Machine, find_machine, list_machines
+from adapters.xen.loose import loose
 from adapters.xen.marks import snapshot_name
 from adapters.xen.reconcile import clean
 from adapters.xen.removing import Patience, Remover
@@ -35,7 +36,10 @@ from adapters.xen.session import Session, Timing
 from adapters.xen.settings import XenSettings
 from adapters.xen.snapshot import XenSnapshot
 from adapters.xen.snapshots import SnapshotKeeper
+from adapters.xen.transport.facts import KINDS, purposes_of
 from adapters.xen.transport.opening import open_reader as open_by_choice
+
+_MOST_NAMED = 5
 
 
 class XenSource:
@@ -72,10 +76,15 @@ class XenSource:
         """Log in and count the machines. Raises the AdapterError that a backup would meet."""
         version = self._version()
         found = list_machines(self._session)
-        abilities = [f"{len(found.machines)} machines", *_tracking(found)]
+        abilities = [f"{len(found.machines)} machines", *_tracking(found), *self._ways()]
         if found.others:
             counted = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(found.others.items()))
             abilities.append(f"not machines, and left out: {counted}")
+        if singles := loose(found.vdis):
+            some = ", ".join(vdi.uuid for vdi in singles[:_MOST_NAMED]) + (", …" if len(singles) > _MOST_NAMED else "")
+            abilities.append(
+                f"snapshots of single disks, made by hand or left by a pool that died over one: {len(singles)} ({some})"
+            )
         abilities.append("crash consistent: XenAPI asks no guest to come to rest")
         if self._settings.insecure:
             abilities.append("INSECURE: the hosts' certificates are not checked")
@@ -143,6 +152,17 @@ class XenSource:
 
     def _find(self, machine: MachineFact) -> Machine:
         return find_machine(self._session, machine.key)
+
+    def _ways(self) -> list[str]:
+        """How disks would travel, as the networks are now; the choice is made for each disk."""
+        purposes = purposes_of(self._session.call("network.get_all_records").values())
+        kinds = [kind for kind in KINDS if kind in self._settings.transports]
+        way = next((kind for kind in kinds if kind == "export" or purposes & set(KINDS) == {kind}), None)
+        if way is None:
+            return ["no way to the disks: no network has the purpose nbd, and export is not allowed"]
+        if way == "export":
+            return ["disks travel whole each time (export): no network has the purpose nbd, or nbd is not allowed"]
+        return [f"disks travel over {way}"]
 
     def _pool(self) -> str:
         """The pool's uuid, which its hosts come and go under."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from adapters.nbd.child import NbdChild
 from adapters.xen.marks import DISK_KEY
 from adapters.xen.source import XenSource
+from adapters.xen.transport.qcowread import RUN_PREFIX
 from tests.adapters.xen.conftest import MakeSource, StartPool
 from tests.adapters.xen.dying import Killed, dying
 from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt, request
+from tests.support.nbd_peers import need
 from tests.support.xapi.building import MachineSpec
 from tests.support.xapi.simulator import XapiSimulator
 
@@ -124,6 +130,31 @@ def test_snapshots_of_a_copied_disk_are_whose_they_are(pool: XapiSimulator, sour
     with frozen(source, "copy", bases) as snapshot:
         assert rebuilt(snapshot.disks["0"], pool.content("vm")) == pool.content("copy")
     assert pool.records.exists("VDI", disk)
+
+
+@pytest.mark.parametrize("snapshot_stays", [True, False])
+def test_a_dead_reader_is_ended(
+    pool: XapiSimulator, source_of: MakeSource, tmp_path: Path, snapshot_stays: bool
+) -> None:
+    """A server of an exported disk whose owner died ends, with its folder, whether its snapshot is there or not."""
+    need("qemu-nbd")
+    taken = left_behind(pool, source_of)
+    (vdi,) = ours(pool)
+    source = source_of(pool)
+    if not snapshot_stays:
+        source._session.task("VM.destroy", taken)
+    child = NbdChild(tmp_path / "run", RUN_PREFIX, {"vdi": vdi.uuid, "label": "disk"})
+    disk = str(pool.disks.path(vdi.ref))
+    child.start(["qemu-nbd", "--read-only", "--format=raw", f"--socket={child.socket}", child.pid_option, disk])
+    try:
+        with closing(child.connect()):
+            child._owner.close()  # the kernel does as much for the dead
+            done = [leftover.action for leftover in source.reconcile(machine_named(source, "vm"), {})]
+        assert done == ["ended", "removed"]
+        assert list((tmp_path / "run").glob(f"{RUN_PREFIX}*")) == []
+        assert ours(pool) == []
+    finally:
+        child.close()
 
 
 def test_broken_tracking_does_not_pile_up(pool: XapiSimulator, source: XenSource) -> None:
