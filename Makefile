@@ -4,6 +4,9 @@ UV := $(or $(shell command -v uv),$(CURDIR)/build/uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 HOME_DIR := build/demo/home
+# Where there is no network this ends in minutes at the most, and says so.
+NPM_CI = timeout 300 npm ci --silent --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-retry-mintimeout=1000 \
+	--fetch-timeout=60000 || { echo "$@: npm could not install it" >&2; exit 1; }
 
 .PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 ontap-client oidc-provider xen-api-client tools test-tools
 
@@ -54,7 +57,7 @@ oidc-provider: build/oidc-provider/node_modules/.package-lock.json
 build/oidc-provider/node_modules/.package-lock.json: tests/support/oidc_provider/package-lock.json
 	@if ! command -v npm >/dev/null; then echo "oidc-provider: npm is missing" >&2; exit 0; fi; \
 	mkdir -p build/oidc-provider && cp $(<D)/package*.json build/oidc-provider && \
-	cd build/oidc-provider && npm ci --silent --ignore-scripts --no-audit --no-fund
+	cd build/oidc-provider && $(NPM_CI)
 
 # The client of XenAPI that tests compare our simulator with; where npm is missing they skip.
 xen-api-client: build/xen-api-client/node_modules/.package-lock.json
@@ -62,7 +65,7 @@ xen-api-client: build/xen-api-client/node_modules/.package-lock.json
 build/xen-api-client/node_modules/.package-lock.json: tests/support/xen_api_client/package-lock.json
 	@if ! command -v npm >/dev/null; then echo "xen-api-client: npm is missing" >&2; exit 0; fi; \
 	mkdir -p build/xen-api-client && cp $(<D)/package*.json build/xen-api-client && \
-	cd build/xen-api-client && npm ci --silent --ignore-scripts --no-audit --no-fund
+	cd build/xen-api-client && $(NPM_CI)
 
 tools:
 	.ci/tools

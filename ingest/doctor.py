@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Literal
-from uuid import UUID
 
 from catalog.domain.events import PackSealed
-from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from catalog.segments.store import covering, names_in, require_head
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
+from ingest.deadrestores import open_restores
 from ingest.wiring import free_bytes, load_keys
 from storage.errors import HoldfastError, Unavailable
 from storage.objects.local import LocalObjects
@@ -148,17 +147,15 @@ def _runs(catalog: Catalog) -> Check:
 
 
 def _given_back(catalog: Catalog) -> Check:
-    """Restores to a source that never ended: what they made there may still be there."""
-    open_tasks: dict[UUID, str] = {}
-    for recorded in catalog.log.follow_only((SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)):
-        event = recorded.event
-        if isinstance(event, SourceRestoreStarted):
-            open_tasks[event.originator_id] = f"{event.source}/{event.machine} ({event.label})"
-        else:
-            open_tasks.pop(event.originator_id, None)
-    if open_tasks:
-        hint = "if nobody restores now, look for what they left at the source, by those labels"
-        return Check("restores", "warn", f"running, or died: {', '.join(open_tasks.values())}", hint)
+    """Restores to a source that never ended: what they made there, or overwrote in part, is still so."""
+    left = open_restores(catalog.log)
+    if left:
+        named = ", ".join(f"{started.source}/{started.machine} ({started.label}, {started.target})" for started in left)
+        hint = (
+            "if nobody restores now: restore a disk in place again before its machine starts; a new machine at a xen"
+            " source goes with the next backup of it or restore to it, at others look for the label"
+        )
+        return Check("restores", "warn", f"running, or died: {named}", hint)
     return Check("restores", "ok", "no restore to a source was left in the middle")
 
 

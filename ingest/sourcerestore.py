@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed
 from catalog.log import EventLog
 from ingest.backup import machine_lock
 from ingest.configuration import read_configuration
+from ingest.deadrestores import living, remove_dead_restores
 from ingest.inventory import discover
 from ingest.pointdisk import PointDisk
 from ingest.pointimage import PointImage
@@ -72,11 +73,15 @@ def restore_to_source(
     disks = chosen_disks(point, request.disk)
     with connected(services, request.source) as source:
         able = _restoring(source, request.source)
+        tidied = tuple(remove_dead_restores(services, request.source, source))
         chosen = resolution(services, point, disks, without_index=request.without_index)
         work = SourceRestore(services, point, disks, chosen, request.source, progress=progress, stop=stop)
-        if request.in_place:
-            return work.in_place(able)
-        return work.new_machine(able, request.name or f"{point.machine}-{point.restore_point_id.hex[:12]}")
+        with living(services, request.source, stop):
+            if request.in_place:
+                report = work.in_place(able)
+            else:
+                report = work.new_machine(able, request.name or f"{point.machine}-{point.restore_point_id.hex[:12]}")
+    return replace(report, notes=(*tidied, *report.notes))
 
 
 def _restoring(source: Source, name: str) -> RestoringSource:

@@ -23,6 +23,7 @@ from adapters.sharing import SharedReader
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine
+from adapters.xen.loose import tell_appeared
 from adapters.xen.reaching import access_to
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
@@ -63,9 +64,19 @@ class Freezing:
         self._session = tools.session
         self._machine = machine
         self._request = request
+        self._asked = False
 
     def take(self, hold: Hold) -> XenSnapshot:
         """Take the snapshot; `hold` is what it holds of this process."""
+        try:
+            return self._taken(hold)
+        except AdapterError as error:
+            with suppress(AdapterError):  # they can be looked for later: a check names them, too
+                if self._asked:
+                    tell_appeared(self._session, self._machine, error)
+            raise
+
+    def _taken(self, hold: Hold) -> XenSnapshot:
         wanted = self._wanted()
         untracked = {key: ensure_tracking(self._session, disk) for key, disk in wanted.items()}
         leave_out = [disk.vbd.vdi for disk in self._machine.disks if disk.fact.key not in wanted]
@@ -83,6 +94,7 @@ class Freezing:
         return {key: known[key] for key in self._request.bases}
 
     def _create(self, leave_out: list[str]) -> Vm:
+        self._asked = True
         try:
             return self._tools.keeper.create(self._machine.vm, self._request.label, leave_out)
         except SourceInvalid as error:

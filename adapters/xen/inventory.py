@@ -42,10 +42,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All machines, by their uuids, and how many VMs are none, by the reason."""
+    """All machines, by their uuids, how many VMs are none, by the reason, and all virtual disks."""
 
     machines: tuple[Machine, ...]
     others: Counter[str]
+    vdis: tuple[Vdi, ...]
 
 
 def list_machines(session: Session) -> Inventory:
@@ -62,7 +63,7 @@ def list_machines(session: Session) -> Inventory:
         Machine(vm, disks_of(attached.get(vm.ref, ()), vdis, repositories)) for vm in vms if not_a_machine(vm) is None
     ]
     others = Counter(reason for vm in vms if (reason := not_a_machine(vm)) is not None)
-    return Inventory(tuple(sorted(machines, key=lambda machine: machine.key)), others)
+    return Inventory(tuple(sorted(machines, key=lambda machine: machine.key)), others, tuple(vdis.values()))
 
 
 def find_machine(session: Session, key: str) -> Machine:

@@ -60,6 +60,7 @@ class Vdi:
     tracking: bool
     snapshot: bool
     snapshot_of: str | None
+    snapshots: tuple[str, ...]
     vbds: tuple[str, ...]
     sm_config: Mapping[str, str]
     other_config: Mapping[str, str]
@@ -116,6 +117,7 @@ def vdi_of(ref: str, record: Record) -> Vdi:
         tracking=bool(record.get("cbt_enabled", False)),
         snapshot=bool(record["is_a_snapshot"]),
         snapshot_of=ref_of(record.get("snapshot_of")),
+        snapshots=tuple(record.get("snapshots", ())),
         vbds=tuple(record.get("VBDs", ())),
         sm_config=dict(record.get("sm_config") or {}),
         other_config=dict(record.get("other_config") or {}),

@@ -73,6 +73,7 @@ class Hypervisor:
     transport: str = "memory"
     release_errors: list[AdapterError] = field(default_factory=list)
     unwilling: set[str] = field(default_factory=set)
+    untidy: AdapterError | None = None
     read_hook: Callable[[str], None] = lambda key: None
     lock: threading.Lock = field(default_factory=threading.Lock)
     frozen: int = 0
@@ -148,6 +149,12 @@ class MemorySource:
             del self._hypervisor.machines[key]
             raise
         return RestoredMachine(key, machine.name, ("its network was left out",))
+
+    def remove_unfinished(self, label: str) -> Sequence[Leftover]:
+        if self._hypervisor.untidy is not None:
+            raise self._hypervisor.untidy
+        found = self._hypervisor.machines.pop(f"key-{label}", None)
+        return [Leftover(f"machine {found.name}", "removed")] if found is not None else []
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         if self._hypervisor.machine(machine.key).running:
