@@ -157,8 +157,8 @@ def _login_refused(user: str, host: str) -> AdapterError:
     return SourceDenied(
         f"{host} refused {user}",
         code="login-refused",
-        hint="Check the password, and that the host's WinRM allows the source's kind of authentication"
-        " (winrm get winrm/config/service/auth).",
+        hint="Check the password (for Kerberos: the worker's ticket, with klist), and that the host's WinRM allows the"
+        " source's kind of authentication (winrm get winrm/config/service/auth).",
     )
 
 
