@@ -70,6 +70,7 @@ _NATIVE: Mapping[str, tuple[type[AdapterError], str]] = {
     "OutOfMemory": _MEMORY,
 }
 _HINTS: Mapping[str, str] = {
+    "cluster-missing": "Leave --cluster out, or name a node of a cluster.",
     "access-refused": "Give the user the rights that adapters/hyperv/README.md lists.",
     "not-supported": "The host needs the Hyper-V role; hosts before Windows Server 2016 need the legacy setting.",
     "host-memory": "Raise MaxMemoryPerShellMB of the host's WinRM, or free memory there.",
@@ -88,7 +89,7 @@ def script_error(error: Mapping[str, Any], script: str, host: str) -> AdapterErr
     message = clean(str(error.get("message") or ""))
     kind, code = KINDS.get(str(error.get("kind"))), error.get("code")
     if kind is not None and isinstance(code, str):
-        return kind(what, code=code, why=message)
+        return kind(what, code=code, why=message, hint=_HINTS.get(code, ""))
     number = error.get("hresult")
     hresult = (number if isinstance(number, int) else 0) & 0xFFFFFFFF
     native = str(error.get("native") or "")
@@ -144,8 +145,8 @@ def _login_refused(user: str, host: str) -> AdapterError:
     return SourceDenied(
         f"{host} refused {user}",
         code="login-refused",
-        hint="Check the password, and that the host's WinRM allows the source's kind of authentication"
-        " (winrm get winrm/config/service/auth).",
+        hint="Check the password (for Kerberos: the worker's ticket, with klist), and that the host's WinRM allows the"
+        " source's kind of authentication (winrm get winrm/config/service/auth).",
     )
 
 
@@ -158,7 +159,13 @@ def connection_error(error: BaseException, host: str) -> AdapterError:
     words = [clean(cause.strerror) for cause in causes if isinstance(cause, OSError) and cause.strerror]
     why = words[-1] if words else type(causes[-1]).__name__
     if any(isinstance(cause, ConnectTimeoutError | NameResolutionError | NewConnectionError) for cause in causes):
-        return SourceUnavailable(f"No connection to {host}", code="server-unreachable", why=why)
+        return SourceUnavailable(
+            f"No connection to {host}",
+            code="server-unreachable",
+            why=why,
+            hint="Check the name, and that a WinRM listener is at that port (winrm enumerate winrm/config/listener) and"
+            " the host's firewall lets this machine through.",
+        )
     if any(isinstance(cause, TimeoutError | ReadTimeoutError) for cause in causes):
         return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
