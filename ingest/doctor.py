@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 from uuid import UUID
 
-from catalog.domain.events import PackSealed
+from catalog.domain.events import PackSealed, SnapshotReleaseFailed, SnapshotRequested
 from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
@@ -147,6 +147,23 @@ def _runs(catalog: Catalog) -> Check:
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
+def _left_snapshots(catalog: Catalog) -> Check:
+    """Snapshots that could not be removed. A run asks for one of its own once those of its machine are gone."""
+    left: dict[UUID, str] = {}
+    for recorded in catalog.log.follow_only((SnapshotReleaseFailed, SnapshotRequested)):
+        event = recorded.event
+        if isinstance(event, SnapshotReleaseFailed):
+            left[event.machine_id] = f"{event.label}: {event.why}"
+        elif isinstance(event, SnapshotRequested):
+            left.pop(event.machine_id, None)
+    if left:
+        names = {state.machine_id: f"{state.source}/{state.name}" for state in catalog.machines()}
+        detail = ", ".join(f"{names.get(machine_id, machine_id)} ({why})" for machine_id, why in left.items())
+        hint = "they grow with every write: back those machines up, which removes them, or remove them at the source"
+        return Check("snapshots", "warn", f"not removed: {detail}", hint)
+    return Check("snapshots", "ok", "every snapshot of ours is known to be removed, or is of a run above")
+
+
 def _given_back(catalog: Catalog) -> Check:
     """Restores to a source that never ended: what they made there may still be there."""
     open_tasks: dict[UUID, str] = {}
@@ -192,6 +209,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "packs": _recorded_packs,
     "shipped": _shipped,
     "runs": _runs,
+    "snapshots": _left_snapshots,
     "restores": _given_back,
     "ledger": _ledger,
 }
