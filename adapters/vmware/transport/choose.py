@@ -65,7 +65,7 @@ def _none_left(disk: DiskFacts, requested: str | None, against: dict[str, tuple[
         f"{requested or 'No transport'} can{'not' if requested else ''} read {disk.label}",
         code="no-transport",
         why="; ".join(f"{kind}: {', '.join(against[kind])}" for kind in kinds),
-        hint="Remove one of the obstacles, or allow another transport in the source's settings.",
+        hint="Remove one of the obstacles (for VDDK: source add --vddk DIR), or allow another transport (--transport).",
     )
 
 
@@ -116,7 +116,7 @@ def _hotadd(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
         found.append("this machine is not a virtual machine of the same vCenter")
     if disk.controller == "ide":
         found.append("the disk is on an IDE controller")
-    if proxy.free_disk_slots < 1:
+    if proxy.virtual and proxy.free_disk_slots < 1:
         found.append("this machine has no free SCSI slot")
     if disk.encrypted and not proxy.encrypted:
         found.append("the machine is encrypted and this machine is not")
