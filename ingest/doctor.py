@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Literal
+from uuid import UUID
 
-from catalog.domain.events import PackSealed
+from catalog.domain.events import PackSealed, SnapshotReleaseFailed, SnapshotRequested
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
@@ -146,6 +147,23 @@ def _runs(catalog: Catalog) -> Check:
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
+def _left_snapshots(catalog: Catalog) -> Check:
+    """Snapshots that could not be removed. A run asks for one of its own once those of its machine are gone."""
+    left: dict[UUID, str] = {}
+    for recorded in catalog.log.follow_only((SnapshotReleaseFailed, SnapshotRequested)):
+        event = recorded.event
+        if isinstance(event, SnapshotReleaseFailed):
+            left[event.machine_id] = f"{event.label}: {event.why}"
+        elif isinstance(event, SnapshotRequested):
+            left.pop(event.machine_id, None)
+    if left:
+        names = {state.machine_id: f"{state.source}/{state.name}" for state in catalog.machines()}
+        detail = ", ".join(f"{names.get(machine_id, machine_id)} ({why})" for machine_id, why in left.items())
+        hint = "they grow with every write: back those machines up, which removes them, or remove them at the source"
+        return Check("snapshots", "warn", f"not removed: {detail}", hint)
+    return Check("snapshots", "ok", "every snapshot of ours is known to be removed, or is of a run above")
+
+
 def _given_back(catalog: Catalog) -> Check:
     """Restores to a source that never ended: what they made there, or overwrote in part, is still so."""
     left = open_restores(catalog.log)
@@ -189,6 +207,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "packs": _recorded_packs,
     "shipped": _shipped,
     "runs": _runs,
+    "snapshots": _left_snapshots,
     "restores": _given_back,
     "ledger": _ledger,
 }

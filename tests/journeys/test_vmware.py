@@ -234,8 +234,13 @@ def test_a_stranger_is_refused_with_what_to_compare(
     assert listed["settings"]["password"] == "env:VC_PASSWORD"
     assert listed["settings"]["fingerprint"] == vsphere.fingerprint
     vsphere.change_certificate()
-    assert lab.fails(6, "backup", "dc1/web")["code"] == "certificate-changed"
+    problem = lab.fails(6, "backup", "dc1/web")
+    assert problem["code"] == "certificate-changed"
+    assert vsphere.fingerprint in problem["detail"]
     assert lab.of_type(ev.RestorePointCommitted) == []
+    lab.ok("source", "remove", "dc1")
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    assert lab.backup_one(target="dc1/web")["disks"]
 
 
 def test_insecure_is_asked_for_and_told(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, *, seconds: float = 30.0) -> T:
+def eventually(look: Callable[[], T | None], what: str, *, seconds: float = 120.0) -> T:
     """Call `look` until it returns something true; fail when that takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -30,7 +30,7 @@ CONTROLLERS = frozenset(
     }
 )
 CARDS = frozenset({"VirtualVmxnet3", "VirtualVmxnet2", "VirtualE1000", "VirtualE1000e", "VirtualPCNet32"})
-_GIVEN = frozenset(
+GIVEN = frozenset(
     {
         "VirtualPCIController",
         "VirtualPS2Controller",
@@ -38,11 +38,11 @@ _GIVEN = frozenset(
         "VirtualIDEController",
         "VirtualKeyboard",
         "VirtualPointingDevice",
-        "VirtualMachineVMCIDevice",
-        "VirtualMachineVideoCard",
+        "VirtualVMCIDevice",
+        "VirtualVideoCard",
     }
 )
-"""What every machine gets by itself."""
+"""What every machine gets by itself. Devices go by pyvmomi's names, which are not always those on the wire."""
 
 _SETTINGS = ("guestId", "version", "firmware", "memoryHotAddEnabled", "cpuHotAddEnabled")
 
@@ -169,7 +169,7 @@ def _card(kind: str, item: Mapping[str, Any]) -> Card:
 
 
 def _notes(document: Mapping[str, Any], devices: Sequence[tuple[str, Any]]) -> list[str]:
-    known = {*CONTROLLERS, *CARDS, *_GIVEN, "VirtualDisk"}
+    known = {*CONTROLLERS, *CARDS, *GIVEN, "VirtualDisk"}
     notes = [
         f"{item.get('deviceInfo', {}).get('label', kind)} ({kind}) was not made again"
         for kind, item in devices
