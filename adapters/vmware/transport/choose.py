@@ -20,7 +20,7 @@ def choose_transport(disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str
         {kind: blockers(kind, disk, proxy) for kind in KINDS},
         allowed,
         label=disk.label,
-        way_out="Remove one of the obstacles (for VDDK: source add --vddk DIR), or allow another transport (--transport).",
+        way_out="Remove one of the obstacles (VDDK: source add --vddk DIR), or allow another transport (--transport).",
     )
 
 
