@@ -135,7 +135,7 @@ class Freezing:
             machine=self._machine.vm,
             snapshot=snapshot,
             vdis=tuple(frozen.values()),
-            whole=frozenset(frozen[key].uuid for key in wanted if self._keeps(frozen[key])),
+            whole=frozenset(frozen[key].uuid for key, disk in wanted.items() if self._keeps(disk, frozen[key])),
             fallback_cause=None if self._request.consistency == "crash" else "guest-not-asked",
             older=lambda kept: older_bases(session, live, key, kept),
         )
@@ -157,13 +157,17 @@ class Freezing:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
         choice = self._choice(fact.label, frozen)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
-        kept = token(fact.identity, frozen, keep=self._keeps(frozen))
+        kept = token(fact.identity, frozen, keep=self._keeps(disk, frozen))
         return FrozenDisk(fact, kept, state, changed, choice, readers)
 
-    def _keeps(self, frozen: Vdi) -> bool:
-        """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell."""
-        settings = self._session.settings
-        return settings.keep_snapshots and not frozen.tracking and frozen.size_bytes <= MOST_VHD_BYTES
+    def _keeps(self, disk: Disk, frozen: Vdi) -> bool:
+        """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell.
+
+        That is of VHDs only; older storage managers do not name their formats.
+        """
+        formats = disk.repository.image_formats if disk.repository is not None else frozenset()
+        able = frozen.size_bytes <= MOST_VHD_BYTES and (not formats or "vhd" in formats)
+        return self._session.settings.keep_snapshots and not frozen.tracking and able
 
     def _choice(self, label: str, frozen: Vdi) -> TransportChoice:
         """How the bytes are to travel, by what the pool's networks are for now."""
