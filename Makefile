@@ -3,10 +3,10 @@
 UV := $(or $(shell command -v uv),$(CURDIR)/build/uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
+# A package index may hiccup.
+export UV_HTTP_RETRIES ?= 8
+export UV_HTTP_TIMEOUT ?= 120
 HOME_DIR := build/demo/home
-# Where there is no network this ends in minutes at the most, and says so.
-NPM_CI = timeout 300 npm ci --silent --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-retry-mintimeout=1000 \
-	--fetch-timeout=60000 || { echo "$@: npm could not install it" >&2; exit 1; }
 
 .PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 ontap-client oidc-provider xen-api-client kerberos tools test-tools
 
@@ -57,21 +57,23 @@ kerberos: $(UV) test-tools
 	UV_PROJECT_ENVIRONMENT=build/kerberos $(UV) sync --locked --only-group kerberos --quiet || \
 	echo "kerberos: its packages were not built" >&2
 
-# The identity provider that tests talk to; where npm is missing those tests skip.
+# Peers of the tests from npm: an identity provider, and the client of XenAPI that our simulator is compared with. Where
+# npm is missing those tests skip.
 oidc-provider: build/oidc-provider/node_modules/.package-lock.json
-
 build/oidc-provider/node_modules/.package-lock.json: tests/support/oidc_provider/package-lock.json
-	@if ! command -v npm >/dev/null; then echo "oidc-provider: npm is missing" >&2; exit 0; fi; \
-	mkdir -p build/oidc-provider && cp $(<D)/package*.json build/oidc-provider && \
-	cd build/oidc-provider && $(NPM_CI)
+	$(npm-ci)
 
-# The client of XenAPI that tests compare our simulator with; where npm is missing they skip.
 xen-api-client: build/xen-api-client/node_modules/.package-lock.json
-
 build/xen-api-client/node_modules/.package-lock.json: tests/support/xen_api_client/package-lock.json
-	@if ! command -v npm >/dev/null; then echo "xen-api-client: npm is missing" >&2; exit 0; fi; \
-	mkdir -p build/xen-api-client && cp $(<D)/package*.json build/xen-api-client && \
-	cd build/xen-api-client && $(NPM_CI)
+	$(npm-ci)
+
+define npm-ci
+@name=$(word 2,$(subst /, ,$@)); \
+if ! command -v npm >/dev/null; then echo "$$name: npm is missing" >&2; exit 0; fi; \
+mkdir -p build/$$name && cp $(<D)/package*.json build/$$name && cd build/$$name && \
+timeout 300 npm ci --silent --ignore-scripts --no-audit --no-fund --fetch-retries 4 --fetch-timeout 60000 || \
+ { echo "$$name: npm could not install it" >&2; exit 1; }
+endef
 
 tools:
 	.ci/tools
@@ -80,4 +82,4 @@ test-tools:
 	.ci/tools test
 
 $(CURDIR)/build/uv/bin/uv:
-	python3 -m pip install --quiet --disable-pip-version-check --target build/uv 'uv>=0.9'
+	python3 -m pip install --quiet --disable-pip-version-check --retries 8 --timeout 60 --target build/uv 'uv>=0.9'

@@ -83,7 +83,8 @@ def citations(moment: Moment, lake: Lake, scope: Scope, digest: bytes) -> Citati
     seqs, blocks = (found.column(name).to_numpy().astype(np.int64) for name in ("seq", "block"))
     points = disk_point_rows(moment, numbers[codes], seqs)
     disks = np.argsort(by_text)[codes]
-    kept = np.flatnonzero((points >= 0) & _seen(moment, scope, points))
+    kept = np.flatnonzero(points >= 0)  # the others are of runs that were not committed by then
+    kept = kept[_seen(moment, scope, points[kept])]
     kept = kept[np.lexsort((blocks[kept], seqs[kept], disks[kept]))]
     return Citations(tuple(texts[code] for code in by_text), disks[kept], points[kept], seqs[kept], blocks[kept])
 

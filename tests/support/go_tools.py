@@ -37,9 +37,13 @@ def _built(name: str, arguments: list[str], folder: Path) -> Path:
     target = BUILD / name
     if not target.exists():
         partial = BUILD / f".{name}.{os.getpid()}"
-        partial.mkdir(parents=True)
+        partial.mkdir(parents=True, exist_ok=True)
         command = [go, *(argument.format(target=partial / name) for argument in arguments)]
-        subprocess.run(command, cwd=folder, env={**os.environ, "GOBIN": str(partial)}, check=True, capture_output=True)
+        environment = {**os.environ, "GOBIN": str(partial)}
+        for last in (False, False, True):  # the proxy of Go modules may hiccup, and Go does not ask again
+            done = subprocess.run(command, cwd=folder, env=environment, check=last, stdout=subprocess.DEVNULL)
+            if done.returncode == 0:
+                break
         (partial / name).rename(target)
         partial.rmdir()
     return target

@@ -1,78 +1,25 @@
-"""A worker does each task once, tells how it ended, and stops when it is asked to."""
+"""A worker does what it is asked for, and tells how it ended."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
-from random import Random
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from catalog.access.caller import EVERYTHING, Caller, Role
 from catalog.domain import events as ev
 from catalog.domain import requests as rq
-from catalog.domain.task import TaskState
-from catalog.log import EventLog
-from catalog.tasks import TaskBook
-from ingest.backup import machine_lock
-from ingest.signals import Interrupted, never
-from ingest.worker import Worker, hand, jobs
+from ingest.worker import hand, jobs
 from ingest.worker import worker as worker_module
-from ingest.worker.worker import WorkerSettings
 from storage.errors import Conflict
 from tests.support.eventually import eventually
-from tests.support.lab import MIB, Lab, flip, make_image, pieces, write_at
+from tests.support.lab import flip
 from tests.support.nbd_peers import need
-
-BEA = Caller("bea", "token", Role.ADMIN, EVERYTHING)
-SIZE = 4 * MIB
-
-
-class Shop:
-    """A repository with one machine, and both sides of the counter."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.image = lab.images / "vm.raw"
-        make_image(self.image, SIZE, list(pieces(Random(3), [(0, 2 * MIB)])))
-        lab.add_images()
-        self.folder = lab.root / "restored"
-        self.folder.mkdir()
-        self.log = EventLog.open(lab.home.event_file)
-        self.repository_id = lab.home.read_config().repository_id
-        self.book = TaskBook(self.log, self.repository_id, lambda: datetime.now(UTC), uuid4)
-        self.told: list[TaskState] = []
-        self.warnings: list[str] = []
-
-    def worker(self, name: str = "w", restores: bool = True, **options: Any) -> Worker:
-        settings = WorkerSettings(name, self.folder if restores else None)
-        return Worker(self.lab.home, settings, tell=self.told.append, warn=self.warnings.append, **options)
-
-    def work(self, stop: Callable[[], bool] = never, **options: Any) -> None:
-        self.worker(**options).run(stop, once=True)
-
-    def state(self, task: TaskState) -> TaskState:
-        return self.book.task(BEA, task.task_id)
-
-    def backup(self) -> UUID:
-        return UUID(self.lab.backup_one()["restore_point"])
-
-    def machine_id(self) -> UUID:
-        return self.lab.of_type(ev.MachineSeen)[0].originator_id
-
-
-@pytest.fixture
-def shop(lab: Lab) -> Iterator[Shop]:
-    """A shop, open."""
-    made = Shop(lab)
-    with closing(made.log):
-        yield made
+from tests.support.shop import BEA, SIZE, Shop
 
 
 def test_a_backup_by_request(shop: Shop) -> None:
@@ -236,240 +183,6 @@ def test_progress_is_told_now_and_then(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert len(shop.lab.of_type(rq.TaskProgressed)) == len(told) + 1  # the first is told at once
     assert len(shop.lab.recorded()) > log_length
     assert shop.state(task).done_bytes == told[-1].done_bytes
-
-
-class Cancelling:
-    """A clock that cancels a task when it was asked for the time so often."""
-
-    def __init__(self, shop: Shop, task: TaskState, after: int) -> None:
-        self._shop, self._task, self._after = shop, task, after
-        self._asked = 0
-
-    def __call__(self) -> float:
-        self._asked += 1
-        if self._asked == self._after:
-            self._shop.book.cancel(BEA, self._task.task_id)
-        return float(self._asked)
-
-
-@pytest.mark.parametrize("after", [3, 6, 9])
-def test_a_backup_can_be_cancelled(shop: Shop, after: int) -> None:
-    """A task that is stopped ends as cancelled when it made nothing: no restore point, no snapshot, no open run."""
-    task = shop.book.request_backup(BEA, source="lab")
-    shop.work(monotonic=Cancelling(shop, task, after))
-    state = shop.state(task)
-    assert (state.status, state.cancelled_by) == ("cancelled", "bea")
-    assert shop.lab.of_type(ev.RestorePointCommitted) == []
-    assert len(shop.lab.of_type(ev.SnapshotRequested)) == len(shop.lab.of_type(ev.SnapshotReleased))
-    assert len(shop.lab.of_type(ev.RunOpened)) == len(shop.lab.of_type(ev.RunClosed))
-    assert shop.lab.restored(shop.lab.backup_one()["restore_point"]) == shop.image.read_bytes()
-
-
-def test_what_was_made_before_a_cancel_stands(shop: Shop) -> None:
-    """Of two machines the first has its restore point when the task is stopped: it ends as partial, and names it."""
-    make_image(shop.lab.images / "zz.raw", SIZE, list(pieces(Random(4), [(0, 2 * MIB)])))
-    task = shop.book.request_backup(BEA, source="lab")
-    shop.work(monotonic=_CancelAfterCommit(shop, task))
-    state = shop.state(task)
-    (committed,) = shop.lab.of_type(ev.RestorePointCommitted)
-    assert (state.status, state.restore_points) == ("partial", (committed.restore_point_id,))
-    assert "stopped" in state.detail
-
-
-class _CancelAfterCommit:
-    """A clock that cancels a task once there is a restore point."""
-
-    def __init__(self, shop: Shop, task: TaskState) -> None:
-        self._shop, self._task = shop, task
-        self._now = 0.0
-        self._done = False
-
-    def __call__(self) -> float:
-        self._now += 1
-        if not self._done and self._shop.lab.of_type(ev.RestorePointCommitted):
-            self._done = True
-            self._shop.book.cancel(BEA, self._task.task_id)
-        return self._now
-
-
-def test_a_backup_that_died_between_two_machines_goes_on_with_the_second(shop: Shop) -> None:
-    """Over two attempts each machine gets one restore point, and the task names both."""
-    make_image(shop.lab.images / "zz.raw", SIZE, list(pieces(Random(4), [(0, 2 * MIB)])))
-    task = shop.book.request_backup(BEA, source="lab")
-    shop.work(stop=lambda: bool(shop.lab.of_type(ev.RestorePointCommitted)))
-    assert shop.state(task).status == "running"
-    (first,) = shop.lab.of_type(ev.RestorePointCommitted)
-    shop.work()
-    state = shop.state(task)
-    made = shop.lab.of_type(ev.RestorePointCommitted)
-    assert [event.machine for event in made] == ["vm", "zz"]
-    assert made[0] == first
-    assert (state.status, state.attempts) == ("succeeded", 2)
-    assert state.restore_points == tuple(event.restore_point_id for event in made)
-
-
-def test_a_task_that_is_cancelled_while_it_is_taken_is_not_done(shop: Shop) -> None:
-    """Of a worker and a cancel that come at once one wins; behind a cancel nothing is begun."""
-    task = shop.book.request_backup(BEA, source="lab")
-    late = hand.TaskInHand(shop.log, task, clock=lambda: datetime.now(UTC), monotonic=lambda: 0.0, stop=never)
-    assert shop.book.cancel(BEA, task.task_id).status == "cancelled"
-    assert not late.start("w")
-    assert shop.state(task).attempts == 0
-
-
-def test_a_cancel_reaches_another_process(shop: Shop) -> None:
-    """A worker that waits for a busy machine hears of a cancel, ends the task without a restore point, and goes on."""
-    point = shop.backup()
-    with shop.lab.services() as services, machine_lock(services, services.catalog.machines()[0], "worked on"):
-        task = shop.book.request_backup(BEA, source="lab")
-        other = shop.book.request_verification(BEA, restore_point_id=point)
-        process = shop.lab.start("worker", "--once")
-        eventually(lambda: shop.state(task).attempts, "the task is taken")
-        assert shop.book.cancel(BEA, task.task_id).status == "cancelling"
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert shop.state(task).status == "cancelled"
-    assert shop.state(other).status == "succeeded"
-    assert len(shop.lab.of_type(ev.RestorePointCommitted)) == 1
-
-
-@pytest.mark.parametrize("kind", ["restore", "qcow2", "verification", "synthetic"])
-def test_other_work_can_be_cancelled(shop: Shop, kind: str) -> None:
-    """Cancelled work leaves nothing behind: no file, no verification, no restore point."""
-    point = shop.backup()
-    if kind == "verification":
-        task = shop.book.request_verification(BEA, restore_point_id=point)
-    elif kind == "synthetic":
-        task = shop.book.request_synthetic(BEA, restore_point_id=point)
-    else:
-        image_format: Any = "qcow2" if kind == "qcow2" else "raw"
-        task = shop.book.request_restore(BEA, restore_point_id=point, to="x", image_format=image_format)
-    with shop.lab.services() as services:
-        in_hand = hand.TaskInHand(services.log, task, clock=services.clock, monotonic=lambda: 0.0, stop=never)
-        in_hand.start("w")
-        shop.book.cancel(BEA, task.task_id)
-        bench = jobs.Bench(services, shop.folder)
-        if kind == "qcow2":
-            return _assert_ended(shop, bench, in_hand)
-        with pytest.raises(Interrupted):
-            jobs.JOBS[type(task.request)](bench, in_hand, task.request)
-    assert in_hand.cancelled
-    assert list(shop.folder.iterdir()) == []
-    assert shop.lab.of_type(ev.RestorePointVerified) == []
-    assert len(shop.lab.of_type(ev.RestorePointCommitted)) == 1
-    return None
-
-
-def _assert_ended(shop: Shop, bench: jobs.Bench, in_hand: hand.TaskInHand) -> None:
-    """A small image may be converted before anybody looks: whole or nothing."""
-    try:
-        jobs.JOBS[type(in_hand.state.request)](bench, in_hand, in_hand.state.request)
-    except Interrupted:
-        assert list(shop.folder.iterdir()) == []
-    else:
-        assert [path.name for path in shop.folder.iterdir()] == ["x"]
-
-
-def test_a_worker_that_is_told_to_go_leaves_its_task(shop: Shop) -> None:
-    """A signal ends the attempt, not the task: the next worker takes it over and makes its one restore point."""
-    task = shop.book.request_backup(BEA, source="lab")
-    shop.work(stop=lambda: bool(shop.lab.of_type(ev.SnapshotCreated)))
-    assert shop.state(task).status == "running"
-    assert shop.told == []
-    shop.work(name="v")
-    state = shop.state(task)
-    assert (state.status, state.attempts, state.worker) == ("succeeded", 2, "v")
-    assert len(shop.lab.of_type(ev.RestorePointCommitted)) == 1
-
-
-@pytest.mark.parametrize("kind", ["backup", "synthetic", "restore", "verification"])
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_work_whose_end_was_not_recorded_is_found(
-    shop: Shop, kind: str, cancelled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that dies between the work and its record made it for good: the next finds it, source or no source."""
-    point = shop.backup()
-    write_at(shop.image, 100, b"changed")
-    ask: dict[str, Callable[[], TaskState]] = {
-        "backup": lambda: shop.book.request_backup(BEA, source="lab"),
-        "synthetic": lambda: shop.book.request_synthetic(BEA, restore_point_id=point),
-        "restore": lambda: shop.book.request_restore(BEA, restore_point_id=point, to="x"),
-        "verification": lambda: shop.book.request_verification(BEA, restore_point_id=point),
-    }
-    task = ask[kind]()
-    with monkeypatch.context() as patch:
-        patch.setattr(worker_module, "_succeed", _die)
-        with pytest.raises(KeyboardInterrupt):
-            shop.work()
-    before = shop.lab.recorded()
-    inode = (shop.folder / "x").stat().st_ino if kind == "restore" else None
-    if kind == "backup":
-        shop.lab.ok("source", "remove", "lab")
-    if cancelled:
-        assert shop.book.cancel(BEA, task.task_id).status == "cancelling"
-    shop.work()
-    state = shop.state(task)
-    made = [event for event in shop.lab.recorded() if isinstance(event, ev.RestorePointCommitted)]
-    assert made == [event for event in before if isinstance(event, ev.RestorePointCommitted)]
-    if kind == "verification":  # nothing of it was recorded, so that nothing was done
-        assert state.status == ("cancelled" if cancelled else "succeeded")
-        assert len(shop.lab.of_type(ev.RestorePointVerified)) == (0 if cancelled else 1)
-        return
-    assert (state.attempts, state.ended_at is not None) == (2, True)
-    assert state.status in ("succeeded", "partial")
-    assert state.restore_points == (point if kind == "restore" else made[-1].restore_point_id,)
-    if inode is not None:
-        assert (shop.folder / "x").stat().st_ino == inode
-
-
-def _die(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_attempts_are_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that kills each of its workers is given up after so many."""
-    monkeypatch.setattr(worker_module, "MAX_ATTEMPTS", 2)
-    monkeypatch.setitem(worker_module.JOBS, rq.BackupRequested, _die)  # type: ignore[index]  # only read otherwise
-    task = shop.book.request_backup(BEA, source="lab")
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            shop.work()
-    shop.work()
-    state = shop.state(task)
-    assert state.failure is not None
-    assert state.failure[:2] == ("limit", "task-attempts")
-
-
-def test_a_task_that_somebody_holds_is_left_alone(shop: Shop) -> None:
-    """Beside a living worker another takes nothing; once the first is gone it takes over."""
-    task = shop.book.request_backup(BEA, source="lab")
-    first = shop.worker("first")
-    with first._held(task.task_id):
-        shop.work(name="second")
-        assert shop.state(task).status == "requested"
-    shop.work(name="second")
-    assert shop.state(task).worker == "second"
-
-
-def test_two_tasks_for_one_machine_follow_each_other(shop: Shop) -> None:
-    """A machine that is being worked on is waited for by a task, unless it is stopped."""
-    with shop.lab.services() as services:
-        shop.backup()
-        machine = services.catalog.machines()[0]
-        asked: list[int] = []
-
-        def stop() -> bool:
-            asked.append(1)
-            return len(asked) > 3
-
-        task = shop.book.request_synthetic(BEA, restore_point_id=machine.restore_points[0].restore_point_id)
-        with machine_lock(services, machine, "backed up"):
-            shop.work(stop=stop)
-            assert shop.state(task).status == "running"
-            with pytest.raises(Conflict), machine_lock(services, machine, "backed up"):
-                pass
-        shop.work()
-    assert shop.state(task).status == "succeeded"
 
 
 def test_the_command_does_what_is_asked_and_goes(shop: Shop) -> None:
