@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from spnego.exceptions import SpnegoError
@@ -39,8 +40,20 @@ _ACCESS_DENIED = 5
 _QUOTAS = {2150858815, *range(2150859173, 2150859177), 2150859179, *range(2150859236, 2150859242)}
 """ERROR_WSMAN_QUOTA_* of wsmerror.h: shells, operations and users, in all and for one user."""
 
-_REFUSALS = ("KerberosExchangeError", "MutualAuthenticationError", "AuthenticationException")
-"""Of the packages for Kerberos and CredSSP, which may be missing."""
+_KERBEROS_REFUSALS = ("KerberosExchangeError", "MutualAuthenticationError")
+
+
+def _credssp_refusals() -> tuple[type[Exception], ...]:
+    """What the package for CredSSP raises, which may be missing; they are of no class that others raise."""
+    try:
+        exceptions = import_module("requests_credssp.exceptions")
+    except ImportError:
+        return ()
+    return exceptions.AuthenticationException, exceptions.NTStatusException
+
+
+CREDSSP_REFUSALS = _credssp_refusals()
+"""The host, or the password, was refused before any message went out."""
 
 _LONGEST = 500
 _DENIED = (SourceDenied, "access-refused")
@@ -129,7 +142,8 @@ def message_error(error: BaseException, user: str, host: str) -> AdapterError:
         return fault_error(error, host)
     if isinstance(error, InClear | SpnegoError):
         return SourceDenied(f"{host} does not prove who it is", code="sealing-failed", why=clean(str(error)))
-    if isinstance(error, AuthenticationError | PermissionError) or type(error).__name__ in _REFUSALS:
+    refused = isinstance(error, (AuthenticationError, PermissionError, *CREDSSP_REFUSALS))
+    if refused or type(error).__name__ in _KERBEROS_REFUSALS:
         return _login_refused(user, host)
     if isinstance(error, WinRMOperationTimeoutError):
         return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
@@ -175,7 +189,7 @@ def connection_error(error: BaseException, host: str) -> AdapterError:
 
 def never_heard(error: BaseException) -> bool:
     """Whether a message certainly was not taken by the host: refused, or never sent, or not readable there."""
-    if isinstance(error, WSManFaultError | AuthenticationError | KeysLost):
+    if isinstance(error, (WSManFaultError, AuthenticationError, KeysLost, *CREDSSP_REFUSALS)):
         return True
     return any(
         isinstance(

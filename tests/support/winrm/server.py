@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
         self.faults = faults
         self.context: ssl.SSLContext | None = None
         self.leaf: bytes | None = None
-        self.schemes: tuple[str, ...] = ("Negotiate", "NTLM", "Basic")
+        self.schemes: tuple[str, ...] = ("Negotiate", "NTLM", "Basic", "CredSSP")
         self.closing = Event()
         self.lock = Lock()
         self.requests = 0
