@@ -279,3 +279,13 @@ class RestoringSource(Source, Protocol):
         self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
     ) -> None:
         """Overwrite one disk of a powered-off machine in place. Raises SourceConflict while it runs."""
+
+
+class TidyingSource(RestoringSource, Protocol):
+    """A source at which a machine that a restore did not make to its end can be told from one that is whole."""
+
+    def discard_unfinished(self, label: str, disks: int) -> Leftover | None:
+        """Remove the machine that a dead restore of up to `disks` disks left under `label`, and say so.
+
+        One that is whole, or that somebody has begun to use, is kept, and said. None when there is none.
+        """

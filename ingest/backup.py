@@ -26,6 +26,7 @@ from ingest.sidebyside import side_by_side
 from ingest.signals import Interrupted
 from ingest.sources import connected
 from ingest.streams import StreamWriter
+from ingest.unfinished import discard_unfinished
 from ingest.wiring import Services
 from storage.errors import HoldfastError, NotFound
 
@@ -62,6 +63,7 @@ class BackupOutcome:
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
     index_trouble: str | None = None
+    cleaned: list[str] = field(default_factory=list)
 
 
 def backup(
@@ -77,6 +79,7 @@ def backup(
     """
     outcome = BackupOutcome()
     with connected(services, request.source) as source:
+        outcome.cleaned = discard_unfinished(services, request.source, source)
         chosen = _chosen(discover(services, request.source, source), request)
 
         def work(pair: tuple[MachineFact, MachineState]) -> BackupReport | Failure | None:

@@ -15,13 +15,13 @@ from typing import Literal
 from uuid import UUID
 
 from catalog.domain.events import PackSealed, SnapshotReleaseFailed, SnapshotRequested
-from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from catalog.segments.store import covering, names_in, require_head
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
+from ingest.unfinished import open_restores
 from ingest.wiring import free_bytes, load_keys
 from storage.errors import HoldfastError, Unavailable
 from storage.objects.local import LocalObjects
@@ -166,16 +166,12 @@ def _left_snapshots(catalog: Catalog) -> Check:
 
 def _given_back(catalog: Catalog) -> Check:
     """Restores to a source that never ended: what they made there may still be there."""
-    open_tasks: dict[UUID, str] = {}
-    for recorded in catalog.log.follow_only((SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)):
-        event = recorded.event
-        if isinstance(event, SourceRestoreStarted):
-            open_tasks[event.originator_id] = f"{event.source}/{event.machine} ({event.label})"
-        else:
-            open_tasks.pop(event.originator_id, None)
-    if open_tasks:
-        hint = "if nobody restores now, look for what they left at the source, by those labels"
-        return Check("restores", "warn", f"running, or died: {', '.join(open_tasks.values())}", hint)
+    found = [f"{event.source}/{event.machine} ({event.label})" for event in open_restores(catalog.log)]
+    if found:
+        hint = (
+            "the source's next backup removes a machine that is not whole, where it can tell; or look by those labels"
+        )
+        return Check("restores", "warn", f"running, or died: {', '.join(found)}", hint)
     return Check("restores", "ok", "no restore to a source was left in the middle")
 
 

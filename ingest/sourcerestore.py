@@ -32,6 +32,7 @@ from ingest.restoreflow import chosen_disks
 from ingest.signals import Interrupted, go_on, never
 from ingest.sources import connected
 from ingest.streams import StreamWriter, despite_others
+from ingest.unfinished import discard_unfinished, restoring
 from ingest.wiring import Services
 from storage.errors import Conflict, HoldfastError, Invalid, NotFound
 from storage.files import storage_error
@@ -72,6 +73,7 @@ def restore_to_source(
     disks = chosen_disks(point, request.disk)
     with connected(services, request.source) as source:
         able = _restoring(source, request.source)
+        discard_unfinished(services, request.source, source)
         chosen = resolution(services, point, disks, without_index=request.without_index)
         work = SourceRestore(services, point, disks, chosen, request.source, progress=progress, stop=stop)
         if request.in_place:
@@ -106,6 +108,7 @@ class SourceRestore:
     ) -> None:
         task = services.new_id()
         self._services = services
+        self._task_id = task
         self._point = point
         self._disks = disks
         self._chosen = chosen
@@ -131,11 +134,14 @@ class SourceRestore:
             configuration=read_configuration(self._services, self._point),
             disks={keys[disk.disk_id]: self._image(disk) for disk in self._disks},
         )
-        self._started(name, "new-machine")
-        with self._failing():
-            made = source.restore_machine(request, self._advance)
-        left_out = tuple(f"{disk.label} is not in the restore point: {disk.reason}" for disk in self._point.left_out)
-        return self._completed(RestoredMachine(made.key, made.name, (*made.notes, *left_out)))
+        with restoring(self._services, self._task_id):
+            self._started(name, "new-machine")
+            with self._failing():
+                made = source.restore_machine(request, self._advance)
+            left_out = tuple(
+                f"{disk.label} is not in the restore point: {disk.reason}" for disk in self._point.left_out
+            )
+            return self._completed(RestoredMachine(made.key, made.name, (*made.notes, *left_out)))
 
     def in_place(self, source: RestoringSource) -> SourceRestoreReport:
         """Overwrite the one disk that was chosen, of the machine that the point is of, while nobody backs it up."""

@@ -91,6 +91,8 @@ def _tell(outcome: BackupOutcome, *, as_json: bool) -> int:
             say(f"warning: {report.machine}: {warning}")
         for disk in report.left_out:
             say(f"warning: {report.machine}: {disk.label} is not in it: {disk.reason}; {disk.way_out}")
+    for note in outcome.cleaned:
+        say(f"warning: {note}")
     if outcome.index_trouble is not None:
         warn_of_index(outcome.index_trouble)
     for failure in outcome.failures:
