@@ -284,8 +284,8 @@ class RestoringSource(Source, Protocol):
 class TidyingSource(RestoringSource, Protocol):
     """A restoring source that knows what a restore made by its label, and whether that was ended."""
 
-    def remove_unfinished(self, label: str) -> Sequence[Leftover]:
-        """Remove what `restore_machine` made under `label` for a process that died before it was done.
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        """Remove what `restore_machine` made of up to `disks` disks under `label` for a process that died over it.
 
         A machine that is whole, or that somebody uses, stays: its leftover says so. Raises what keeps the rest.
         """

@@ -1,26 +1,29 @@
 """Restores to a source that died: found in the log, and removed at the source by whoever speaks to it next.
 
-Imports `adapters` and `catalog`. A restore shares its source's lock for as long as its process lives: who gets it alone
-knows that none lives. A disk that was overwritten in part cannot be tidied up: the doctor names it until it is whole.
+Imports `adapters` and `catalog`. Only what an intent of ours names is looked for, and only when nobody is at it: a
+restore holds a lock that dies with its process. A disk overwritten in part is named until it is whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
 from adapters.errors import AdapterError
-from adapters.port import Leftover, Source, TidyingSource
+from adapters.port import Source, TidyingSource
 from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.log import EventLog
-from ingest.locks import exclusive, shared
+from ingest.locks import exclusive
 from ingest.streams import StreamWriter
 from ingest.wiring import Services
 from storage.errors import Conflict
 
 _KINDS = (SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)
+_MAY_STILL_COME = timedelta(hours=2)
+"""How long a source may take over a machine that a restore asked for before it died."""
 
 
 def open_restores(log: EventLog) -> list[SourceRestoreStarted]:
@@ -35,21 +38,31 @@ def open_restores(log: EventLog) -> list[SourceRestoreStarted]:
     return list(found.values())
 
 
-def living(services: Services, source: str, stop: Callable[[], bool]) -> AbstractContextManager[None]:
-    """Hold for the length of a restore to the source. Raises Interrupted when it has to wait and `stop` says so."""
-    return shared(services.home.lock_dir, _lock(source), wait_until=stop)
+@contextmanager
+def living(services: Services, task: UUID) -> Iterator[None]:
+    """Hold a restore for the length of a block. Raises Conflict when another process has it."""
+    name = f"restore-{task.hex}"
+    with exclusive(services.home.lock_dir, name, busy="that restore is running"):
+        try:
+            yield
+        finally:  # no other restore will have this name
+            (services.home.lock_dir / f"{name}.lock").unlink(missing_ok=True)
 
 
 def remove_dead_restores(services: Services, name: str, source: Source) -> list[str]:
     """Remove what restores that died left at a source which knows them; say what was done, or why it was not."""
-    if not hasattr(source, "remove_unfinished") or not _of(services, name):
+    if not hasattr(source, "remove_unfinished"):
         return []
-    with ExitStack() as held:
+    told = []
+    for started in _of(services, name):
         try:
-            held.enter_context(exclusive(services.home.lock_dir, _lock(name), busy=f"somebody restores to {name}"))
+            with living(services, started.originator_id):
+                told += _removed(services, cast(TidyingSource, source), started)
         except Conflict:
-            return []  # it may be the one that lives
-        return [_removed(services, cast(TidyingSource, source), started) for started in _of(services, name)]
+            continue  # it runs
+        except AdapterError as error:
+            told.append(f"the clean-up of a restore of {started.machine} that died is pending: {error}")
+    return told
 
 
 def _of(services: Services, name: str) -> list[SourceRestoreStarted]:
@@ -57,12 +70,13 @@ def _of(services: Services, name: str) -> list[SourceRestoreStarted]:
     return [started for started in open_now if started.source == name and started.target == "new-machine"]
 
 
-def _removed(services: Services, source: TidyingSource, started: SourceRestoreStarted) -> str:
-    try:
-        left = source.remove_unfinished(started.label)
-    except AdapterError as error:
-        return f"the clean-up of a restore of {started.machine} that died is pending: {error}"
-    done = _told(left)
+def _removed(services: Services, source: TidyingSource, started: SourceRestoreStarted) -> list[str]:
+    if all(other.originator_id != started.originator_id for other in _of(services, started.source)):
+        return []  # it ended meanwhile
+    left = source.remove_unfinished(started.label, len(started.disks))
+    if not left and services.clock() - started.recorded_at < _MAY_STILL_COME:
+        return []
+    done = "; ".join(f"{leftover.what}: {leftover.action}" for leftover in left) or "nothing of it is at the source"
     StreamWriter(services.log, started.originator_id, services.clock).append(
         SourceRestoreFailed,
         machine_id=started.machine_id,
@@ -72,17 +86,9 @@ def _removed(services: Services, source: TidyingSource, started: SourceRestoreSt
         code="found-dead",
         why=f"its process died; {done}",
     )
-    return f"a restore of {started.machine} had died; {done}"
-
-
-def _told(left: Sequence[Leftover]) -> str:
-    return "; ".join(f"{leftover.what}: {leftover.action}" for leftover in left) or "nothing of it was there"
+    return [f"a restore of {started.machine} had died; {done}"]
 
 
 def _over_the_same(restore: SourceRestoreStarted, whole: SourceRestoreStarted) -> bool:
     both = restore.target == whole.target == "in-place" and restore.machine_id == whole.machine_id
     return both and set(restore.disks) <= set(whole.disks)
-
-
-def _lock(source: str) -> str:
-    return f"restores-{source}"

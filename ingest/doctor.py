@@ -170,8 +170,8 @@ def _given_back(catalog: Catalog) -> Check:
     if left:
         named = ", ".join(f"{started.source}/{started.machine} ({started.label}, {started.target})" for started in left)
         hint = (
-            "if nobody restores now: restore a disk in place again before its machine starts; a new machine at a xen"
-            " source goes with the next backup of it or restore to it, at others look for the label"
+            "if nobody restores now: restore a disk in place again before its machine starts; the next backup of the"
+            " source removes a new machine that is not whole, where it can tell; else look for the label"
         )
         return Check("restores", "warn", f"running, or died: {named}", hint)
     return Check("restores", "ok", "no restore to a source was left in the middle")

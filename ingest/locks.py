@@ -24,38 +24,22 @@ def exclusive(directory: Path, name: str, *, busy: str, wait_until: Callable[[],
 
     With `wait_until` wait for it instead, and raise Interrupted when that says so.
     """
-    with _opened(directory, name) as handle:
-        while not _taken(handle, fcntl.LOCK_EX):
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _taken(handle):
             if wait_until is None:
                 raise Conflict(busy, code="busy", hint="wait until it is done, or look at: holdfast events")
             go_on(wait_until)
             time.sleep(STEP_S)
         yield
-
-
-@contextmanager
-def shared(directory: Path, name: str, *, wait_until: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock `name` together with whoever else shares it, once nobody has it alone; see `exclusive`."""
-    with _opened(directory, name) as handle:
-        while not _taken(handle, fcntl.LOCK_SH):
-            go_on(wait_until)
-            time.sleep(STEP_S)
-        yield
-
-
-@contextmanager
-def _opened(directory: Path, name: str) -> Iterator[int]:
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield handle
     finally:
         os.close(handle)
 
 
-def _taken(handle: int, how: int) -> bool:
+def _taken(handle: int) -> bool:
     try:
-        fcntl.flock(handle, how | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

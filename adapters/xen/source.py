@@ -114,7 +114,7 @@ class XenSource:
         """Make a new machine of its stored configuration, powered off, its network cards shut and newly addressed."""
         return MachineMaker(self._session, self._remover, self._tools.runtime_dir, request).make(written)
 
-    def remove_unfinished(self, label: str) -> Sequence[Leftover]:
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
         """Remove what `restore_machine` made for a process that died; what is whole or in use stays, and is named."""
         return remove_unfinished(self._session, self._remover, label)
 

@@ -60,6 +60,7 @@ class SimulatedMachine:
     disks: dict[str, SimulatedDisk]
     configuration: tuple[ConfigurationFile, ...] = ()
     running: bool = True
+    whole: bool = True
     snapshots: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -73,7 +74,6 @@ class Hypervisor:
     transport: str = "memory"
     release_errors: list[AdapterError] = field(default_factory=list)
     unwilling: set[str] = field(default_factory=set)
-    untidy: AdapterError | None = None
     read_hook: Callable[[str], None] = lambda key: None
     lock: threading.Lock = field(default_factory=threading.Lock)
     frozen: int = 0
@@ -139,7 +139,7 @@ class MemorySource:
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         key = f"key-{request.label}"
-        machine = SimulatedMachine(request.name, {}, request.configuration, running=False)
+        machine = SimulatedMachine(request.name, {}, request.configuration, running=False, whole=False)
         self._hypervisor.machines[key] = machine
         try:
             for name, image in request.disks.items():
@@ -148,13 +148,19 @@ class MemorySource:
         except BaseException:
             del self._hypervisor.machines[key]
             raise
+        machine.whole = True
         return RestoredMachine(key, machine.name, ("its network was left out",))
 
-    def remove_unfinished(self, label: str) -> Sequence[Leftover]:
-        if self._hypervisor.untidy is not None:
-            raise self._hypervisor.untidy
-        found = self._hypervisor.machines.pop(f"key-{label}", None)
-        return [Leftover(f"machine {found.name}", "removed")] if found is not None else []
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        if self._hypervisor.release_errors:
+            raise self._hypervisor.release_errors.pop(0)
+        found = self._hypervisor.machines.get(key := f"key-{label}")
+        if found is None:
+            return []
+        if found.whole:
+            return [Leftover(f"machine {found.name}", "kept: it is whole")]
+        del self._hypervisor.machines[key]
+        return [Leftover(f"machine {found.name}", "removed")]
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         if self._hypervisor.machine(machine.key).running:

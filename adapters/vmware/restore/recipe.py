@@ -189,7 +189,7 @@ def config_spec(recipe: Recipe, name: str, label: str, datastore: str) -> vim.vm
     spec = vim.vm.ConfigSpec(
         name=name,
         files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
-        annotation="\n".join(part for part in (recipe.annotation, mark(label)) if part),
+        annotation=annotated(recipe, unfinished_mark(label)),
         **recipe.settings,
     )
     if recipe.secure_boot:
@@ -204,6 +204,16 @@ def config_spec(recipe: Recipe, name: str, label: str, datastore: str) -> vim.vm
     return spec
 
 
+def annotated(recipe: Recipe, line: str) -> str:
+    """The machine's annotation with a line of ours."""
+    return "\n".join(part for part in (recipe.annotation, line) if part)
+
+
 def mark(label: str) -> str:
     """How a machine that we made is known again."""
     return f"Restored by Holdfast, {label}"
+
+
+def unfinished_mark(label: str) -> str:
+    """How one is known that we did not make to its end."""
+    return f"Being restored by Holdfast, not whole yet, {label}"

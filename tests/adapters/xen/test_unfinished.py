@@ -63,14 +63,14 @@ def test_killed_at_each_step(
 ) -> None:
     """Before or after each effect: all of it goes, or none once it was whole; a second time finds nothing."""
     source = killed(pool, source_of, monkeypatch, method, after=after, number=number)
-    found = source.remove_unfinished(LABEL)
+    found = source.remove_unfinished(LABEL, 2)
     if after and method == "VM.remove_from_other_config":
         assert found == [Leftover(f"machine {AGAIN}", "kept: it is whole")]
         assert [pool.content(AGAIN, place) for place in (0, 1)] == CONTENTS
         assert not any(MAKING_KEY in pool.record("VDI", ref)["other_config"] for ref in pool.records.find("VDI"))
         return
     assert left(pool) == (0, 0)
-    assert source.remove_unfinished(LABEL) == []
+    assert source.remove_unfinished(LABEL, 2) == []
     assert bool(found) == (after or method != "VM.create")
     assert {leftover.action for leftover in found} <= {"removed"}
 
@@ -81,9 +81,9 @@ def test_killed_while_it_removed(pool: XapiSimulator, source_of: MakeSource, mon
     with monkeypatch.context() as patch:
         dying(again, patch, "VDI.destroy", after=True)
         with pytest.raises(Killed):
-            again.remove_unfinished(LABEL)
+            again.remove_unfinished(LABEL, 2)
     assert left(pool) == (0, 1)
-    assert len(source_of(pool).remove_unfinished(LABEL)) == 1
+    assert len(source_of(pool).remove_unfinished(LABEL, 2)) == 1
     assert left(pool) == (0, 0)
 
 
@@ -91,8 +91,8 @@ def test_what_ended_bears_no_mark(pool: XapiSimulator, source: XenSource) -> Non
     """A restore that ended leaves nothing that could be taken for unfinished, nor do snapshots of its machine."""
     source.restore_machine(wanted(source), lambda _: None)
     with frozen(source, AGAIN):
-        assert source.remove_unfinished(LABEL) == [Leftover(f"machine {AGAIN}", "kept: it is whole")]
-    assert source.remove_unfinished("holdfast-restore-2") == []
+        assert source.remove_unfinished(LABEL, 2) == [Leftover(f"machine {AGAIN}", "kept: it is whole")]
+    assert source.remove_unfinished("holdfast-restore-2", 2) == []
     assert [pool.content(AGAIN, place) for place in (0, 1)] == CONTENTS
 
 
@@ -104,13 +104,13 @@ def test_a_machine_that_somebody_uses_stays(
     vm = pool.vm(AGAIN)
     named = Leftover(f"machine {AGAIN}", "kept, unfinished: somebody uses it")
     pool.records.set("VM", vm, power_state="Running")
-    assert named in source.remove_unfinished(LABEL)
+    assert named in source.remove_unfinished(LABEL, 2)
     pool.records.set("VM", vm, power_state="Halted")
     taken = source._session.task("VM.snapshot", vm, "somebody's")
-    assert named in source.remove_unfinished(LABEL)
+    assert named in source.remove_unfinished(LABEL, 2)
     source._session.task("VM.destroy", taken)
     source._session.task("VM.clone", vm, "copy")
-    assert len(source.remove_unfinished(LABEL)) == 6
+    assert len(source.remove_unfinished(LABEL, 2)) == 6
     assert [pool.content(AGAIN, place) for place in (0, 1)] == CONTENTS
 
 
@@ -121,7 +121,7 @@ def test_a_disk_that_somebody_took_stays(
     source = killed(pool, source_of, monkeypatch, "VIF.create")
     vdi = pool.vdi(AGAIN)
     pool.records.create("VBD", VM=pool.vm("web"), VDI=vdi, userdevice="7", type="Disk", mode="RW")
-    actions = {leftover.what.split()[0]: leftover.action for leftover in source.remove_unfinished(LABEL)}
+    actions = {leftover.what.split()[0]: leftover.action for leftover in source.remove_unfinished(LABEL, 2)}
     assert left(pool) == (0, 1)
     assert actions["machine"] == "removed"
     assert pool.disks.content(vdi) == CONTENTS[0]
@@ -132,7 +132,7 @@ def test_its_machine_can_be_made_again(
 ) -> None:
     """After the clean-up the name is free for the restore that is tried once more."""
     source = killed(pool, source_of, monkeypatch, "VIF.create")
-    source.remove_unfinished(LABEL)
+    source.remove_unfinished(LABEL, 2)
     source.restore_machine(wanted(source), lambda _: None)
     assert {machine.name for machine in source.inventory()} == {"web", AGAIN}
     assert machine_named(source, AGAIN).key == pool.record("VM", pool.vm(AGAIN))["uuid"]
