@@ -110,7 +110,8 @@ class Link:
             except ValueError as error:  # what the library makes of an OSError
                 cause = error.__cause__
                 why = (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
-                raise LinkLost(what, code="smb-connect", why=why) from None
+                hint = "Check that the host's firewall lets this machine through to SMB (TCP port 445, or --smb-port)."
+                raise LinkLost(what, code="smb-connect", why=why, hint=hint) from None
             except NotSupported:
                 raise _old_dialect(what) from None
             except SMBConnectionClosed:
