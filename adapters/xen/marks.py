@@ -17,6 +17,9 @@ MARK = "holdfast-"
 DISK_KEY = "holdfast"
 """The key in a virtual disk's `other_config`."""
 
+MAKING_KEY = "holdfast-restoring"
+"""The key in `other_config` of a machine, and of its disks, that a restore has not made to the end: its label."""
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -31,6 +31,7 @@ class Vm:
     snapshots: tuple[str, ...]
     suspend_vdi: str | None
     operations: frozenset[str]
+    other_config: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def vm_of(ref: str, record: Record) -> Vm:
         snapshots=tuple(record.get("snapshots", ())),
         suspend_vdi=ref_of(record.get("suspend_VDI")),
         operations=frozenset(dict(record.get("current_operations") or {}).values()),
+        other_config=dict(record.get("other_config") or {}),
     )
 
 

@@ -14,13 +14,14 @@ from typing import Any
 from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceNotFound, SourceUnavailable, tell_remains
 from adapters.port import DiskImage, MachineRestore, RestoredMachine
 from adapters.xen.inventory import read_vdi, read_vm
+from adapters.xen.marks import MAKING_KEY
 from adapters.xen.reaching import access_to
 from adapters.xen.records import NULL
 from adapters.xen.removing import Remover
 from adapters.xen.restore.padded import Padded
 from adapters.xen.restore.recipe import LABEL_KEY, Card, Drive, Recipe, Slot, read_recipe
 from adapters.xen.restore.target import Target
-from adapters.xen.restore.unfinished import MAKING_KEY, finish
+from adapters.xen.restore.unfinished import finish
 from adapters.xen.session import Session
 from adapters.xen.transport.upload import upload
 

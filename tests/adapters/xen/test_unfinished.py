@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adapters.port import Leftover
-from adapters.xen.restore.unfinished import MAKING_KEY
+from adapters.xen.inventory import read_vdis
+from adapters.xen.marks import MAKING_KEY
 from adapters.xen.source import XenSource
 from tests.adapters.xen.conftest import MakeSource
 from tests.adapters.xen.dying import Killed, dying
@@ -96,22 +97,30 @@ def test_what_ended_bears_no_mark(pool: XapiSimulator, source: XenSource) -> Non
     assert [pool.content(AGAIN, place) for place in (0, 1)] == CONTENTS
 
 
+@pytest.mark.parametrize("use", ["runs", "snapshot", "copy"])
 def test_a_machine_that_somebody_uses_stays(
-    pool: XapiSimulator, source_of: MakeSource, monkeypatch: pytest.MonkeyPatch
+    pool: XapiSimulator, source_of: MakeSource, monkeypatch: pytest.MonkeyPatch, use: str
 ) -> None:
-    """Running, with a snapshot, or copied: it is named, and its disks stay with it."""
+    """Running, with a snapshot, or copied: it is named, stays with its disks, and is a machine like others then."""
     source = killed(pool, source_of, monkeypatch, "VIF.create")
     vm = pool.vm(AGAIN)
-    named = Leftover(f"machine {AGAIN}", "kept, unfinished: somebody uses it")
-    pool.records.set("VM", vm, power_state="Running")
-    assert named in source.remove_unfinished(LABEL, 2)
-    pool.records.set("VM", vm, power_state="Halted")
-    taken = source._session.task("VM.snapshot", vm, "somebody's")
-    assert named in source.remove_unfinished(LABEL, 2)
-    source._session.task("VM.destroy", taken)
-    source._session.task("VM.clone", vm, "copy")
-    assert len(source.remove_unfinished(LABEL, 2)) == 6
+    if use == "runs":
+        pool.records.set("VM", vm, power_state="Running")
+    else:
+        source._session.task("VM.snapshot" if use == "snapshot" else "VM.clone", vm, "somebody's")
+    assert Leftover(f"machine {AGAIN}", "kept, unfinished: somebody uses it") in source.remove_unfinished(LABEL, 2)
     assert [pool.content(AGAIN, place) for place in (0, 1)] == CONTENTS
+    assert AGAIN in {machine.name for machine in source.inventory()}
+    assert not any(MAKING_KEY in vdi.other_config for vdi in read_vdis(source._session) if not vdi.snapshot)
+
+
+def test_what_is_being_made_is_no_machine_yet(
+    pool: XapiSimulator, source_of: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup of all machines leaves it out, so no base is taken of what an import is still writing."""
+    source = killed(pool, source_of, monkeypatch, "VIF.create")
+    assert [machine.name for machine in source.inventory()] == ["web"]
+    assert any("1 of kind unfinished restore" in ability for ability in source.check().abilities)
 
 
 def test_a_disk_that_somebody_took_stays(
