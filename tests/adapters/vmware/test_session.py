@@ -22,7 +22,7 @@ from adapters.vmware.faults import connection_error
 from adapters.vmware.session import Session, Timing, UnansweredCall, newest_known
 from tests.adapters.vmware.conftest import MakeSession
 from tests.support.certificates import Authority
-from tests.support.eventually import eventually
+from tests.support.eventually import at_last, eventually
 from tests.support.soap_proxy import SoapProxy, soap_proxy
 from tests.support.vcsim_process import PASSWORD, Vcsim
 
@@ -195,7 +195,7 @@ def test_an_effect_finds_a_live_session(vcsim: Vcsim, session_of: MakeSession) -
 def test_a_silent_server_ends_the_wait(behind: Vcsim, proxy: SoapProxy, session_of: MakeSession) -> None:
     """A server that accepts and says nothing is unavailable, in the middle of a session and before it."""
     session = session_of(behind, SOON)
-    _ = session.content
+    at_last(lambda: session.content, SourceUnavailable, "a login in time")
     proxy.rules.silent.add("CurrentTime")
     with pytest.raises(SourceUnavailable) as caught:
         session.touch()
