@@ -16,3 +16,14 @@ def eventually(look: Callable[[], T | None], what: str, *, seconds: float = 120.
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.01)
     return found
+
+
+def at_last(do: Callable[[], T], failure: type[Exception], what: str, *, seconds: float = 60.0) -> T:
+    """Call `do` until it does not raise `failure`; for what has too little patience for a busy machine on purpose."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except failure:
+            assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+            time.sleep(0.01)

@@ -35,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[PoolLab]:
 
 def refused(lab: PoolLab) -> AdapterError:
     """Return what both ways of reading raise."""
-    reader = QcowRead(lab.access(lab.snapshot()), timeout_seconds=10)
+    reader = QcowRead(lab.access(lab.snapshot()), timeout_seconds=60)
     with pytest.raises(AdapterError) as error:
         list(reader.extents())
     with pytest.raises(type(error.value)):
@@ -47,7 +47,7 @@ def refused(lab: PoolLab) -> AdapterError:
 def test_the_disk_is_read(lab: PoolLab) -> None:
     """Extents and bytes are the snapshot's; the server ends with the reader."""
     access = lab.access(lab.snapshot())
-    reader = QcowRead(access, timeout_seconds=10)
+    reader = QcowRead(access, timeout_seconds=60)
     extents = list(reader.extents())
     assert [extent.start for extent in extents] == [0, *(extent.end for extent in extents[:-1])]
     assert Extent(3 * MIB, 4 * MIB, zero=True) in extents
