@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from adapters.errors import AdapterError
+from adapters.errors import AdapterError, SourceUnavailable
 from adapters.port import Source, TidyingSource
 from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
 from catalog.log import EventLog
@@ -22,6 +22,7 @@ from ingest.wiring import Services
 from storage.errors import Conflict
 
 _KINDS = (SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)
+_PREFIX = "restore-"
 _MAY_STILL_COME = timedelta(hours=2)
 """How long a source may take over a machine that a restore asked for before it died."""
 
@@ -40,13 +41,14 @@ def open_restores(log: EventLog) -> list[SourceRestoreStarted]:
 
 @contextmanager
 def living(services: Services, task: UUID) -> Iterator[None]:
-    """Hold a restore for the length of a block. Raises Conflict when another process has it."""
-    name = f"restore-{task.hex}"
-    with exclusive(services.home.lock_dir, name, busy="that restore is running"):
-        try:
-            yield
-        finally:  # no other restore will have this name
-            (services.home.lock_dir / f"{name}.lock").unlink(missing_ok=True)
+    """Hold a restore for the length of a block. Raises Conflict when another process has it.
+
+    Where the block does not come to its end a file stays, by which the restore is found without reading the log.
+    """
+    path = services.home.lock_dir / f"{_PREFIX}{task.hex}.lock"
+    with exclusive(path.parent, path.stem, busy="that restore is running"):
+        yield
+        path.unlink(missing_ok=True)
 
 
 def remove_dead_restores(services: Services, name: str, source: Source) -> list[str]:
@@ -54,28 +56,36 @@ def remove_dead_restores(services: Services, name: str, source: Source) -> list[
     if not hasattr(source, "remove_unfinished"):
         return []
     told = []
-    for started in _of(services, name):
-        try:
-            with living(services, started.originator_id):
-                told += _removed(services, cast(TidyingSource, source), started)
-        except Conflict:
-            continue  # it runs
-        except AdapterError as error:
-            told.append(f"the clean-up of a restore of {started.machine} that died is pending: {error}")
+    for path in sorted(services.home.lock_dir.glob(f"{_PREFIX}*.lock")):
+        task = UUID(path.stem.removeprefix(_PREFIX))
+        started = _unended(services.log, task)
+        if started is None or (started.source, started.target) == (name, "new-machine"):
+            told += _tidied(services, cast(TidyingSource, source), task)
     return told
 
 
-def _of(services: Services, name: str) -> list[SourceRestoreStarted]:
-    open_now = open_restores(services.log)
-    return [started for started in open_now if started.source == name and started.target == "new-machine"]
+def _unended(log: EventLog, task: UUID) -> SourceRestoreStarted | None:
+    events = [event for event in log.stream(task) if isinstance(event, _KINDS)]
+    return events[0] if len(events) == 1 and isinstance(events[0], SourceRestoreStarted) else None
 
 
-def _removed(services: Services, source: TidyingSource, started: SourceRestoreStarted) -> list[str]:
-    if all(other.originator_id != started.originator_id for other in _of(services, started.source)):
-        return []  # it ended meanwhile
+def _tidied(services: Services, source: TidyingSource, task: UUID) -> list[str]:
+    started = None
+    try:
+        with living(services, task):
+            started = _unended(services.log, task)
+            return [] if started is None else [_removed(services, source, started)]
+    except Conflict:
+        return []  # it runs
+    except AdapterError as error:
+        machine = started.machine if started is not None else "a machine"
+        return [f"the clean-up of a restore of {machine} that died is pending: {error}"]
+
+
+def _removed(services: Services, source: TidyingSource, started: SourceRestoreStarted) -> str:
     left = source.remove_unfinished(started.label, len(started.disks))
     if not left and services.clock() - started.recorded_at < _MAY_STILL_COME:
-        return []
+        raise SourceUnavailable("nothing of it is at the source, which may be making it yet", code="restore-may-come")
     done = "; ".join(f"{leftover.what}: {leftover.action}" for leftover in left) or "nothing of it is at the source"
     StreamWriter(services.log, started.originator_id, services.clock).append(
         SourceRestoreFailed,
@@ -86,7 +96,7 @@ def _removed(services: Services, source: TidyingSource, started: SourceRestoreSt
         code="found-dead",
         why=f"its process died; {done}",
     )
-    return [f"a restore of {started.machine} had died; {done}"]
+    return f"a restore of {started.machine} had died; {done}"
 
 
 def _over_the_same(restore: SourceRestoreStarted, whole: SourceRestoreStarted) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 
@@ -89,11 +90,12 @@ def test_one_that_is_whole_is_kept(lab: Lab, hypervisor: Hypervisor, half: Simul
 def test_a_living_restore_is_left_alone(lab: Lab, hypervisor: Hypervisor, point: str, half: SimulatedMachine) -> None:
     """As long as a process holds it nothing of it is touched, and others restore beside it."""
     (started,) = lab.of_type(SourceRestoreStarted)
-    with lab.services() as services, living(services, started.originator_id):
+    with suppress(Killed), lab.services() as services, living(services, started.originator_id):
         lab.ok("backup", "dc1/web")
         lab.ok("restore", point, *TO_DC1, "--as", "another")
         assert half in hypervisor.machines.values()
         assert lab.of_type(SourceRestoreFailed) == []
+        raise Killed
     lab.ok("backup", "dc1/web")
     assert [machine.name for machine in hypervisor.machines.values()] == ["web", "another"]
 
@@ -119,6 +121,23 @@ def test_what_is_not_there_may_still_come(
     lab.ok("backup", "dc1/web")
     assert lab.of_type(SourceRestoreFailed)[0].why == "its process died; nothing of it is at the source"
     assert told_by_doctor(lab) is None
+
+
+def test_a_restore_that_failed_is_over(
+    lab: Lab, hypervisor: Hypervisor, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cleaned up itself: nobody looks for it at the source, and what told of it goes."""
+
+    def fails(*_: object) -> None:
+        raise SourceUnavailable("no space", code="no-space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemorySource, "restore_machine", fails)
+        assert lab.run("restore", point, *TO_DC1).code == 7
+    monkeypatch.setattr(MemorySource, "remove_unfinished", kill)
+    assert "died" not in lab.ok("backup", "dc1/web").err
+    with lab.services() as services:
+        assert list(services.home.lock_dir.glob("restore-*")) == []
 
 
 def test_a_source_that_cannot_tell_is_not_asked(
