@@ -279,3 +279,13 @@ class RestoringSource(Source, Protocol):
         self, machine: MachineFact, disk_key: str, image: DiskImage, label: str, written: Callable[[int], None]
     ) -> None:
         """Overwrite one disk of a powered-off machine in place. Raises SourceConflict while it runs."""
+
+
+class TidyingSource(RestoringSource, Protocol):
+    """A restoring source that knows what a restore made by its label, and whether that was ended."""
+
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        """Remove what `restore_machine` made of up to `disks` disks under `label` for a process that died over it.
+
+        A machine that is whole, or that somebody uses, stays: its leftover says so. Raises what keeps the rest.
+        """

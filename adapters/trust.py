@@ -111,8 +111,9 @@ def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
         return SourceDenied(
             f"{host} shows another certificate than the pinned one",
             code="certificate-changed",
-            why=f"its SHA-256 is {error.found}",
-            hint="Make sure that it was replaced by its administrators, then give the source the new fingerprint.",
+            why=f"its SHA-256 is {in_pairs(error.found)}",
+            hint="Make sure that its administrators replaced it, then remove the source and add it again under its name"
+            " with the new fingerprint: what was backed up stays.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         shown = shown_fingerprint(host)

@@ -18,6 +18,7 @@ from catalog.domain.facts import DiskLeftOut
 from catalog.domain.ids import task_point_id
 from catalog.domain.machine import MachineState, RestorePoint
 from ingest.cleanup import close_dead_runs
+from ingest.deadrestores import remove_dead_restores
 from ingest.flow import BackupReport, MachineBackup
 from ingest.inventory import discover
 from ingest.locks import exclusive
@@ -62,6 +63,7 @@ class BackupOutcome:
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
     index_trouble: str | None = None
+    tidied: list[str] = field(default_factory=list)
 
 
 def backup(
@@ -77,6 +79,7 @@ def backup(
     """
     outcome = BackupOutcome()
     with connected(services, request.source) as source:
+        outcome.tidied = remove_dead_restores(services, request.source, source)
         chosen = _chosen(discover(services, request.source, source), request)
 
         def work(pair: tuple[MachineFact, MachineState]) -> BackupReport | Failure | None:

@@ -14,14 +14,14 @@ from functools import partial
 from typing import Literal
 from uuid import UUID
 
-from catalog.domain.events import PackSealed
-from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed, SourceRestoreStarted
+from catalog.domain.events import PackSealed, SnapshotReleaseFailed, SnapshotRequested
 from catalog.home import Home, RepositoryConfig
 from catalog.ledger.ledger import Ledger
 from catalog.runtime import Catalog
 from catalog.segments.store import covering, names_in, require_head
 from catalog.sql.door.door import DoorLimits, SqlDoor
 from ingest.damage import DamagedPacks
+from ingest.deadrestores import open_restores
 from ingest.wiring import free_bytes, load_keys
 from storage.errors import HoldfastError, Unavailable
 from storage.objects.local import LocalObjects
@@ -147,18 +147,33 @@ def _runs(catalog: Catalog) -> Check:
     return Check("runs", "ok", "no backup is running or was left behind")
 
 
-def _given_back(catalog: Catalog) -> Check:
-    """Restores to a source that never ended: what they made there may still be there."""
-    open_tasks: dict[UUID, str] = {}
-    for recorded in catalog.log.follow_only((SourceRestoreStarted, SourceRestoreCompleted, SourceRestoreFailed)):
+def _left_snapshots(catalog: Catalog) -> Check:
+    """Snapshots that could not be removed. A run asks for one of its own once those of its machine are gone."""
+    left: dict[UUID, str] = {}
+    for recorded in catalog.log.follow_only((SnapshotReleaseFailed, SnapshotRequested)):
         event = recorded.event
-        if isinstance(event, SourceRestoreStarted):
-            open_tasks[event.originator_id] = f"{event.source}/{event.machine} ({event.label})"
-        else:
-            open_tasks.pop(event.originator_id, None)
-    if open_tasks:
-        hint = "if nobody restores now, look for what they left at the source, by those labels"
-        return Check("restores", "warn", f"running, or died: {', '.join(open_tasks.values())}", hint)
+        if isinstance(event, SnapshotReleaseFailed):
+            left[event.machine_id] = f"{event.label}: {event.why}"
+        elif isinstance(event, SnapshotRequested):
+            left.pop(event.machine_id, None)
+    if left:
+        names = {state.machine_id: f"{state.source}/{state.name}" for state in catalog.machines()}
+        detail = ", ".join(f"{names.get(machine_id, machine_id)} ({why})" for machine_id, why in left.items())
+        hint = "they grow with every write: back those machines up, which removes them, or remove them at the source"
+        return Check("snapshots", "warn", f"not removed: {detail}", hint)
+    return Check("snapshots", "ok", "every snapshot of ours is known to be removed, or is of a run above")
+
+
+def _given_back(catalog: Catalog) -> Check:
+    """Restores to a source that never ended: what they made there, or overwrote in part, is still so."""
+    left = open_restores(catalog.log)
+    if left:
+        named = ", ".join(f"{started.source}/{started.machine} ({started.label}, {started.target})" for started in left)
+        hint = (
+            "if nobody restores now: restore a disk in place again before its machine starts; the next backup of the"
+            " source removes a new machine that is not whole, where it can tell; else look for the label"
+        )
+        return Check("restores", "warn", f"running, or died: {named}", hint)
     return Check("restores", "ok", "no restore to a source was left in the middle")
 
 
@@ -192,6 +207,7 @@ CATALOG_CHECKS: dict[str, Callable[[Catalog], Check]] = {
     "packs": _recorded_packs,
     "shipped": _shipped,
     "runs": _runs,
+    "snapshots": _left_snapshots,
     "restores": _given_back,
     "ledger": _ledger,
 }

@@ -98,6 +98,14 @@ def a_path(text: str) -> str:
     return str(Path(a_text(text)).expanduser().absolute())
 
 
+def a_directory(text: str) -> str:
+    """The path of a directory that is there."""
+    path = a_path(text)
+    if not Path(path).is_dir():
+        raise ValueError(f"{path} is no directory")
+    return path
+
+
 def an_array(text: str) -> str:
     """A file that describes a storage array; its content is kept."""
     return read_array(text, a_path)
@@ -269,7 +277,7 @@ KINDS: dict[str, Kind] = {
             Setting("insecure", one_of("true")),
             Setting("transport", some_of(*TRANSPORTS, "nbd")),
             Setting("quiesce", one_of(*get_args(Quiesce))),
-            Setting("vddk", a_path),
+            Setting("vddk", a_directory),
             Setting("connections", a_number(64)),
             Setting("array", an_array),
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreFailed
 from catalog.log import EventLog
 from ingest.backup import machine_lock
 from ingest.configuration import read_configuration
+from ingest.deadrestores import living, remove_dead_restores
 from ingest.inventory import discover
 from ingest.pointdisk import PointDisk
 from ingest.pointimage import PointImage
@@ -72,11 +73,14 @@ def restore_to_source(
     disks = chosen_disks(point, request.disk)
     with connected(services, request.source) as source:
         able = _restoring(source, request.source)
+        tidied = tuple(remove_dead_restores(services, request.source, source))
         chosen = resolution(services, point, disks, without_index=request.without_index)
         work = SourceRestore(services, point, disks, chosen, request.source, progress=progress, stop=stop)
         if request.in_place:
-            return work.in_place(able)
-        return work.new_machine(able, request.name or f"{point.machine}-{point.restore_point_id.hex[:12]}")
+            report = work.in_place(able)
+        else:
+            report = work.new_machine(able, request.name or f"{point.machine}-{point.restore_point_id.hex[:12]}")
+    return replace(report, notes=(*tidied, *report.notes))
 
 
 def _restoring(source: Source, name: str) -> RestoringSource:
@@ -106,6 +110,7 @@ class SourceRestore:
     ) -> None:
         task = services.new_id()
         self._services = services
+        self._task_id = task
         self._point = point
         self._disks = disks
         self._chosen = chosen
@@ -131,11 +136,14 @@ class SourceRestore:
             configuration=read_configuration(self._services, self._point),
             disks={keys[disk.disk_id]: self._image(disk) for disk in self._disks},
         )
-        self._started(name, "new-machine")
-        with self._failing():
-            made = source.restore_machine(request, self._advance)
-        left_out = tuple(f"{disk.label} is not in the restore point: {disk.reason}" for disk in self._point.left_out)
-        return self._completed(RestoredMachine(made.key, made.name, (*made.notes, *left_out)))
+        with living(self._services, self._task_id):
+            self._started(name, "new-machine")
+            with self._failing():
+                made = source.restore_machine(request, self._advance)
+            left_out = tuple(
+                f"{disk.label} is not in the restore point: {disk.reason}" for disk in self._point.left_out
+            )
+            return self._completed(RestoredMachine(made.key, made.name, (*made.notes, *left_out)))
 
     def in_place(self, source: RestoringSource) -> SourceRestoreReport:
         """Overwrite the one disk that was chosen, of the machine that the point is of, while nobody backs it up."""

@@ -102,4 +102,4 @@ def _error_of(job: Job, what: str) -> AdapterError:
         return SourceConflict(what, code="job-cancelled", why="somebody at the host cancelled the job")
     known = refused(job.error_code, what)
     texts = [text for text in (*job.errors, job.error) if text]
-    return type(known)(what, code=known.code, why=": ".join(dict.fromkeys(texts)) or known.why)
+    return type(known)(what, code=known.code, why=" ".join(dict.fromkeys(texts)) or known.why)

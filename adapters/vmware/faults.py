@@ -73,6 +73,8 @@ def describe(fault: Fault) -> str:
 
 
 def _hint(fault: Fault) -> str:
+    if isinstance(fault, vim.fault.InvalidLogin):
+        return "Check the source's user and what its password points to; repeated refusals may lock the account."
     if isinstance(fault, vim.fault.NoPermission):
         return "Give the user the role that adapters/vmware/README.md lists."
     if isinstance(fault, vim.fault.RestrictedVersion):

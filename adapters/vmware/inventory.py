@@ -30,6 +30,7 @@ _LOOKED_AT = (
     *_LISTED,
     "capability.changeTrackingSupported",
     "config.changeTrackingEnabled",
+    "config.flags.diskUuidEnabled",
     "config.keyId",
     "guest.guestFamily",
     "guest.toolsRunningStatus",
@@ -52,7 +53,9 @@ class SnapshotNode:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as the server describes it now; None is what it does not tell."""
+    """A machine as the server describes it now; None is what it does not tell.
+
+    `disk_uuids`: the guest is shown the uuids of its disks."""
 
     moref: str
     key: str
@@ -68,6 +71,7 @@ class Machine:
     tracking_enabled: bool | None = None
     consolidation_needed: bool | None = None
     encrypted: bool = False
+    disk_uuids: bool | None = None
     snapshots: tuple[SnapshotNode, ...] = ()
 
     @property
@@ -168,6 +172,7 @@ def _machine(found: Found) -> Machine | None:
         tracking_enabled=values.get("config.changeTrackingEnabled"),
         consolidation_needed=values.get("runtime.consolidationNeeded"),
         encrypted=values.get("config.keyId") is not None,
+        disk_uuids=values.get("config.flags.diskUuidEnabled"),
         snapshots=tuple(_snapshots(values["snapshot"].rootSnapshotList, 1)) if values.get("snapshot") else (),
     )
 

@@ -21,6 +21,9 @@ _REFUSALS = (
     vim.fault.GenericVmConfigFault,
     vim.fault.SnapshotFault,
 )
+WINDOWS, LINUX = "windowsGuest", "linuxGuest"
+"""The families of guests that VMware Tools can freeze."""
+
 _NOT_OF_THE_GUEST = (
     vim.fault.TooManySnapshotLevels,
     vim.fault.MultipleSnapshotsNotSupported,
@@ -46,7 +49,9 @@ def plan(machine: Machine, policy: Quiesce, wanted: Consistency) -> Rest:
         return Rest(False, "machine-off")  # nothing runs that could be caught in the middle
     cause = "machine-suspended" if machine.power == "suspended" else "tools-not-running"
     if cause == "tools-not-running" and machine.tools_running:
-        return Rest(True, None)
+        if machine.guest_family in (WINDOWS, LINUX, None):
+            return Rest(True, None)
+        cause = "guest-not-freezable"
     if policy == "require":
         raise required(machine, cause.replace("-", " "))
     return Rest(False, cause)
@@ -65,10 +70,24 @@ def after_refusal(machine: Machine, policy: Quiesce, fault: Fault) -> str:
 
 
 def reached(machine: Machine, wanted: Consistency) -> tuple[Consistency, str | None]:
-    """What a quiesced snapshot is worth: VMware Tools ask the applications of Windows (VSS), elsewhere file systems."""
-    if machine.guest_family == "windowsGuest":
+    """What a quiesced snapshot is worth, and why not more.
+
+    VMware Tools ask the applications of Windows, by VSS, where the machine allows that. In Linux they run the guest's
+    freeze scripts and freeze the file systems; whether a script brought an application to rest is told to nobody.
+    """
+    if machine.guest_family is None:
+        return "crash", "guest-untold"
+    cause = "linux-file-systems-only" if machine.guest_family == LINUX else _vss_kept_out(machine)
+    if cause is None:
         return "application", None
-    return "filesystem", "guest-without-vss" if wanted == "application" else None
+    return "filesystem", cause if wanted == "application" else None
+
+
+def _vss_kept_out(machine: Machine) -> str | None:
+    """Why the applications of a Windows guest are not asked, by VMware's rules for quiescing them."""
+    if not machine.disk_uuids:
+        return "disk-uuids-off"
+    return "disk-not-on-scsi" if any(disk.controller != "scsi" for disk in machine.disks or ()) else None
 
 
 def required(machine: Machine, why: str) -> SourceConflict:

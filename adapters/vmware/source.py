@@ -32,6 +32,7 @@ from adapters.vmware.proxy import proxy_facts
 from adapters.vmware.reconcile import clean
 from adapters.vmware.restore.disk import DiskWriter
 from adapters.vmware.restore.machine import MachineMaker
+from adapters.vmware.restore.unfinished import remove_unfinished
 from adapters.vmware.session import Session, Timing
 from adapters.vmware.settings import VmwareSettings
 from adapters.vmware.snapshot import VmwareSnapshot
@@ -117,6 +118,10 @@ class VmwareSource:
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         """Make a new machine of its stored configuration, powered off, its network cards unconnected."""
         return MachineMaker(self._session, self._tools.waiter, self._tools.stores, request).make(written)
+
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        """Remove the machine that a dead restore left under `label`; one that is whole or in use is kept, and said."""
+        return remove_unfinished(self._session, self._tools.waiter, label, disks)
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         """Raise SourceConflict while the machine runs, has snapshots or is backed up, SourceInvalid for other disks."""

@@ -67,6 +67,7 @@ _HINTS = {
     "LICENCE_RESTRICTION": "This edition of XenServer does not track changed blocks: every backup will be a full one.",
     "FEATURE_RESTRICTED": "This edition of XenServer does not track changed blocks: every backup will be a full one.",
 }
+_LOOK = "Check the source's host and port, and that the host is up; --members names others of the pool to ask."
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{1,80}")
 _IN_URLS = re.compile(r"(session_id=)[^&\s'\"]+")
 _LONGEST = 400
@@ -110,16 +111,19 @@ def failure_error(details: Sequence[str], what: str) -> AdapterError:
 
 
 def connection_error(error: Exception, host: str, redaction: Redaction) -> AdapterError:
-    """Translate what keeps an answer from arriving or from being read."""
+    """Translate what keeps an answer of `host`, HOST:PORT, from arriving or from being read."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return tls_error(error, host)
     if isinstance(error, TimeoutError):
-        return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
+        return SourceUnavailable(f"{host} does not answer in time", code="server-silent", hint=_LOOK)
     if isinstance(error, ReplyTooLong):
         return SourceLimit(f"{host} answers too much", code="answer-too-long", why=str(error))
     if isinstance(error, ConnectionError | OSError):
         return SourceUnavailable(
-            f"No connection to {host}", code="server-unreachable", why=redaction.shown(error.strerror or str(error))
+            f"No connection to {host}",
+            code="server-unreachable",
+            why=redaction.shown(error.strerror or str(error)),
+            hint=_LOOK,
         )
     if isinstance(error, ProtocolError):
         why = f"HTTP status {error.errcode}"

@@ -23,6 +23,7 @@ from adapters.sharing import SharedReader
 from adapters.xen.configuration import configuration_files
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import Machine
+from adapters.xen.loose import tell_appeared
 from adapters.xen.reaching import access_to
 from adapters.xen.reconcile import older_bases
 from adapters.xen.records import Vdi, Vm
@@ -63,9 +64,19 @@ class Freezing:
         self._session = tools.session
         self._machine = machine
         self._request = request
+        self._asked = False
 
     def take(self, hold: Hold) -> XenSnapshot:
         """Take the snapshot; `hold` is what it holds of this process."""
+        try:
+            return self._taken(hold)
+        except AdapterError as error:
+            with suppress(AdapterError):  # they can be looked for later: a check names them, too
+                if self._asked:
+                    tell_appeared(self._session, self._machine, error)
+            raise
+
+    def _taken(self, hold: Hold) -> XenSnapshot:
         wanted = self._wanted()
         untracked = {key: ensure_tracking(self._session, disk) for key, disk in wanted.items()}
         leave_out = [disk.vbd.vdi for disk in self._machine.disks if disk.fact.key not in wanted]
@@ -83,6 +94,7 @@ class Freezing:
         return {key: known[key] for key in self._request.bases}
 
     def _create(self, leave_out: list[str]) -> Vm:
+        self._asked = True
         try:
             return self._tools.keeper.create(self._machine.vm, self._request.label, leave_out)
         except SourceInvalid as error:
@@ -123,7 +135,7 @@ class Freezing:
             machine=self._machine.vm,
             snapshot=snapshot,
             vdis=tuple(frozen.values()),
-            whole=frozenset(frozen[key].uuid for key in wanted if self._keeps(frozen[key])),
+            whole=frozenset(frozen[key].uuid for key, disk in wanted.items() if self._keeps(disk, frozen[key])),
             fallback_cause=None if self._request.consistency == "crash" else "guest-not-asked",
             older=lambda kept: older_bases(session, live, key, kept),
         )
@@ -145,13 +157,17 @@ class Freezing:
             state, changed = changed_since_base(session, base, fact.identity, frozen, sleep=self._tools.sleep)
         choice = self._choice(fact.label, frozen)
         readers = SharedReader(lambda: self._tools.open_reader(choice, access))
-        kept = token(fact.identity, frozen, keep=self._keeps(frozen))
+        kept = token(fact.identity, frozen, keep=self._keeps(disk, frozen))
         return FrozenDisk(fact, kept, state, changed, choice, readers)
 
-    def _keeps(self, frozen: Vdi) -> bool:
-        """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell."""
-        settings = self._session.settings
-        return settings.keep_snapshots and not frozen.tracking and frozen.size_bytes <= MOST_VHD_BYTES
+    def _keeps(self, disk: Disk, frozen: Vdi) -> bool:
+        """Whether the snapshot's disk is to stay whole: what it differs in from the next one, an export can tell.
+
+        That is of VHDs only; older storage managers do not name their formats.
+        """
+        formats = disk.repository.image_formats if disk.repository is not None else frozenset()
+        able = frozen.size_bytes <= MOST_VHD_BYTES and (not formats or "vhd" in formats)
+        return self._session.settings.keep_snapshots and not frozen.tracking and able
 
     def _choice(self, label: str, frozen: Vdi) -> TransportChoice:
         """How the bytes are to travel, by what the pool's networks are for now."""

@@ -1,7 +1,7 @@
 """The machines of a pool. Imports `adapters.errors`, `adapters.port` and this package.
 
-A machine is its uuid; names and references change. Templates, snapshots and control domains are VMs to XenAPI and no
-machines: they are counted, so that a check can say so.
+A machine is its uuid; names and references change. Templates, snapshots, control domains and what a restore has not
+made to the end are VMs to XenAPI and no machines: they are counted, so that a check can say so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from adapters.errors import SourceInvalid, SourceNotFound
 from adapters.port import MachineFact
 from adapters.xen.disks import Disk, disks_of
+from adapters.xen.marks import MAKING_KEY
 from adapters.xen.records import Repository, Vbd, Vdi, Vm, repository_of, vbd_of, vdi_of, vm_of
 from adapters.xen.session import Session
 
@@ -42,10 +43,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All machines, by their uuids, and how many VMs are none, by the reason."""
+    """All machines, by their uuids, how many VMs are none, by the reason, and all virtual disks."""
 
     machines: tuple[Machine, ...]
     others: Counter[str]
+    vdis: tuple[Vdi, ...]
 
 
 def list_machines(session: Session) -> Inventory:
@@ -62,7 +64,7 @@ def list_machines(session: Session) -> Inventory:
         Machine(vm, disks_of(attached.get(vm.ref, ()), vdis, repositories)) for vm in vms if not_a_machine(vm) is None
     ]
     others = Counter(reason for vm in vms if (reason := not_a_machine(vm)) is not None)
-    return Inventory(tuple(sorted(machines, key=lambda machine: machine.key)), others)
+    return Inventory(tuple(sorted(machines, key=lambda machine: machine.key)), others, tuple(vdis.values()))
 
 
 def find_machine(session: Session, key: str) -> Machine:
@@ -78,7 +80,12 @@ def find_machine(session: Session, key: str) -> Machine:
 
 def not_a_machine(vm: Vm) -> str | None:
     """Why a VM of XenAPI is no machine; None when it is one."""
-    reasons = ((vm.control, "control domain"), (vm.snapshot, "snapshot"), (vm.template, "template"))
+    reasons = (
+        (vm.control, "control domain"),
+        (vm.snapshot, "snapshot"),
+        (vm.template, "template"),
+        (MAKING_KEY in vm.other_config, "unfinished restore"),
+    )
     return next((reason for applies, reason in reasons if applies), None)
 
 

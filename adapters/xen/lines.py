@@ -104,7 +104,7 @@ class Lines:
         try:
             line.connect(self._connect_seconds)
         except OSError as error:
-            failed = connection_error(error, host, self.redaction)
+            failed = connection_error(error, line.place, self.redaction)
         else:
             return line
         raise Unreachable(failed)
@@ -124,7 +124,7 @@ class Lines:
         try:
             reply = line.send(method, sent)
         except UNANSWERED as error:
-            failed = connection_error(error, line.host, self.redaction)
+            failed = connection_error(error, line.place, self.redaction)
         else:
             if isinstance(reply, dict) and reply.get("Status") == "Success" and "Value" in reply:
                 return reply["Value"]

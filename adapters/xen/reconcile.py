@@ -21,8 +21,9 @@ from adapters.port import Leftover
 from adapters.xen.inventory import Machine, read_vdi, read_vdis, read_vm
 from adapters.xen.marks import is_disk_of, is_snapshot_name_of
 from adapters.xen.records import Vdi, Vm
+from adapters.xen.removing import METADATA
 from adapters.xen.session import Session
-from adapters.xen.snapshots import METADATA, SnapshotKeeper
+from adapters.xen.snapshots import SnapshotKeeper
 from adapters.xen.tokens import parse
 from adapters.xen.transport.qcowread import end_strays
 
@@ -45,6 +46,7 @@ def clean(
         keeper.remove(vm, disks, bases, whole)
         cleaned.append(Leftover(f"snapshot {vm.name}", "removed"))
     for vdi in strays(session, machine.key, bases, whole):
+        cleaned += end_strays(runtime_dir, vdi.uuid)
         keeper.remove(None, [vdi], bases)
         what = "change tracking" if vdi.kind == METADATA else "disk"
         cleaned.append(Leftover(f"{what} {vdi.uuid} of a snapshot of {machine.name}", "removed"))
@@ -64,9 +66,7 @@ def strays(session: Session, machine: str, bases: Collection[str], whole: Collec
     return [
         vdi
         for vdi in read_vdis(session)
-        if is_disk_of(vdi.other_config, machine)
-        and vdi.uuid not in whole
-        and not (vdi.uuid in bases and vdi.kind == METADATA)
+        if is_disk_of(vdi, machine) and vdi.uuid not in whole and not (vdi.uuid in bases and vdi.kind == METADATA)
     ]
 
 
@@ -76,4 +76,4 @@ def older_bases(session: Session, live: Iterable[str], machine: str, kept: Colle
     for vdi in live:
         with suppress(SourceNotFound):  # somebody removed it, or a snapshot of it: what is left is for `clean`
             found += [read_vdi(session, ref) for ref in session.call("VDI.get_snapshots", vdi)]
-    return [vdi for vdi in found if is_disk_of(vdi.other_config, machine) and vdi.uuid not in kept]
+    return [vdi for vdi in found if is_disk_of(vdi, machine) and vdi.uuid not in kept]

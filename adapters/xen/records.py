@@ -31,6 +31,7 @@ class Vm:
     snapshots: tuple[str, ...]
     suspend_vdi: str | None
     operations: frozenset[str]
+    other_config: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Vdi:
     tracking: bool
     snapshot: bool
     snapshot_of: str | None
+    snapshots: tuple[str, ...]
     vbds: tuple[str, ...]
     sm_config: Mapping[str, str]
     other_config: Mapping[str, str]
@@ -92,6 +94,7 @@ def vm_of(ref: str, record: Record) -> Vm:
         snapshots=tuple(record.get("snapshots", ())),
         suspend_vdi=ref_of(record.get("suspend_VDI")),
         operations=frozenset(dict(record.get("current_operations") or {}).values()),
+        other_config=dict(record.get("other_config") or {}),
     )
 
 
@@ -116,6 +119,7 @@ def vdi_of(ref: str, record: Record) -> Vdi:
         tracking=bool(record.get("cbt_enabled", False)),
         snapshot=bool(record["is_a_snapshot"]),
         snapshot_of=ref_of(record.get("snapshot_of")),
+        snapshots=tuple(record.get("snapshots", ())),
         vbds=tuple(record.get("VBDs", ())),
         sm_config=dict(record.get("sm_config") or {}),
         other_config=dict(record.get("other_config") or {}),

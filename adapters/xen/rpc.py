@@ -72,13 +72,13 @@ class Line:
     def __init__(self, host: str, port: int, transport: OneTry) -> None:
         name = f"[{host}]" if ":" in host and not host.startswith("[") else host
         self.host = host
-        self._place = f"{name}:{port}"
-        self._proxy = XenAPI.Session(f"https://{self._place}", transport=transport)
+        self.place = f"{name}:{port}"
+        self._proxy = XenAPI.Session(f"https://{self.place}", transport=transport)
         self._transport = transport
 
     def connect(self, seconds: float) -> None:
         """Connect and verify the host's certificate within `seconds` for each; `send` would, too, but later."""
-        connection = self._transport.make_connection(self._place)
+        connection = self._transport.make_connection(self.place)
         waits, connection.timeout = connection.timeout, seconds
         try:
             connection.connect()

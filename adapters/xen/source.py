@@ -26,15 +26,21 @@ from adapters.port import (
 from adapters.xen.disks import TRACKING
 from adapters.xen.freezing import Freezing, OpenReader, Tools
 from adapters.xen.inventory import Inventory, Machine, find_machine, list_machines
+from adapters.xen.loose import loose
 from adapters.xen.marks import snapshot_name
 from adapters.xen.reconcile import clean
+from adapters.xen.removing import Patience, Remover
 from adapters.xen.restore.disk import DiskWriter
 from adapters.xen.restore.machine import MachineMaker
+from adapters.xen.restore.unfinished import remove_unfinished
 from adapters.xen.session import Session, Timing
 from adapters.xen.settings import XenSettings
 from adapters.xen.snapshot import XenSnapshot
-from adapters.xen.snapshots import Patience, SnapshotKeeper
+from adapters.xen.snapshots import SnapshotKeeper
+from adapters.xen.transport.facts import KINDS, purposes_of
 from adapters.xen.transport.opening import open_reader as open_by_choice
+
+_MOST_NAMED = 5
 
 
 class XenSource:
@@ -57,7 +63,8 @@ class XenSource:
         self.name = name
         self._settings = settings
         self._session = Session(settings, timing, clock=clock, sleep=sleep)
-        keeper = SnapshotKeeper(self._session, patience=patience, sleep=sleep)
+        self._remover = Remover(self._session, patience or Patience(), sleep)
+        keeper = SnapshotKeeper(self._session, self._remover, patience=patience, sleep=sleep)
         self._tools = Tools(self._session, keeper, open_reader, runtime_dir, sleep)
         self._open = OpenSnapshots[XenSnapshot]()
 
@@ -70,10 +77,15 @@ class XenSource:
         """Log in and count the machines. Raises the AdapterError that a backup would meet."""
         version = self._version()
         found = list_machines(self._session)
-        abilities = [f"{len(found.machines)} machines", *_tracking(found)]
+        abilities = [f"{len(found.machines)} machines", *_tracking(found), *self._ways()]
         if found.others:
             counted = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(found.others.items()))
             abilities.append(f"not machines, and left out: {counted}")
+        if singles := loose(found.vdis):
+            some = ", ".join(vdi.uuid for vdi in singles[:_MOST_NAMED]) + (", …" if len(singles) > _MOST_NAMED else "")
+            abilities.append(
+                f"snapshots of single disks, made by hand or left by a pool that died over one: {len(singles)} ({some})"
+            )
         abilities.append("crash consistent: XenAPI asks no guest to come to rest")
         if self._settings.insecure:
             abilities.append("INSECURE: the hosts' certificates are not checked")
@@ -100,7 +112,11 @@ class XenSource:
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         """Make a new machine of its stored configuration, powered off, its network cards shut and newly addressed."""
-        return MachineMaker(self._session, self._tools.runtime_dir, request).make(written)
+        return MachineMaker(self._session, self._remover, self._tools.runtime_dir, request).make(written)
+
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        """Remove what `restore_machine` made for a process that died; what is whole or in use stays, and is named."""
+        return remove_unfinished(self._session, self._remover, label)
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         """Raise SourceConflict while the machine is not halted or is backed up, SourceInvalid for other disks."""
@@ -126,6 +142,17 @@ class XenSource:
 
     def _find(self, machine: MachineFact) -> Machine:
         return find_machine(self._session, machine.key)
+
+    def _ways(self) -> list[str]:
+        """How disks would travel, as the networks are now; the choice is made for each disk."""
+        purposes = purposes_of(self._session.call("network.get_all_records").values())
+        kinds = [kind for kind in KINDS if kind in self._settings.transports]
+        way = next((kind for kind in kinds if kind == "export" or purposes & set(KINDS) == {kind}), None)
+        if way is None:
+            return ["no way to the disks: no network has the purpose nbd, and export is not allowed"]
+        if way == "export":
+            return ["disks travel whole each time (export): no network has the purpose nbd, or nbd is not allowed"]
+        return [f"disks travel over {way}"]
 
     def _pool(self) -> str:
         """The pool's uuid, which its hosts come and go under."""

@@ -16,8 +16,8 @@ from adapters.xen.bitmap import ChangedBlocks, WrongBitmap, decode
 from adapters.xen.disks import Disk
 from adapters.xen.inventory import read_vdi
 from adapters.xen.records import Vdi
+from adapters.xen.removing import METADATA
 from adapters.xen.session import Session
-from adapters.xen.snapshots import METADATA
 from adapters.xen.tokens import Base, parse, refusal
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.transport.exportread import exported_changes

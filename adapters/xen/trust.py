@@ -20,7 +20,7 @@ def trust_context(settings: XenSettings) -> TrustContext:
 
 
 def tls_error(error: ssl.SSLError, host: str) -> AdapterError:
-    """Translate a failed handshake with `host`; another certificate may be that of another host of the pool."""
+    """Translate a failed handshake with HOST:PORT; another certificate may be that of another host of the pool."""
     told = shared_error(error, host)
     if isinstance(error, CertificateChanged):
         told.hint = (

@@ -86,6 +86,8 @@ def _disk(point: DiskPoint) -> dict[str, Any]:
 
 
 def _tell(outcome: BackupOutcome, *, as_json: bool) -> int:
+    for done in outcome.tidied:
+        say(f"warning: {done}")
     for report in outcome.reports:
         for warning in report.warnings:
             say(f"warning: {report.machine}: {warning}")

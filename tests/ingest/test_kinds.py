@@ -56,6 +56,14 @@ def test_a_hyperv_value_that_is_none_is_named(setting: str, value: str) -> None:
     assert caught.value.why.startswith(f"--{setting}: ")
 
 
+def test_a_vddk_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A directory that was mistyped is no reason to read disks another way in silence."""
+    assert read_settings("vmware", VC | {"vddk": str(tmp_path)})["vddk"] == str(tmp_path)
+    with pytest.raises(Invalid) as caught:
+        read_settings("vmware", VC | {"vddk": str(tmp_path / "none")})
+    assert caught.value.why == f"--vddk: {tmp_path}/none is no directory"
+
+
 def test_a_pool_has_several_hosts() -> None:
     """Members and fingerprints come with commas between, one for each host."""
     told = {

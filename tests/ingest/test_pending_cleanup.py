@@ -15,8 +15,14 @@ def _busy() -> SourceConflict:
     return SourceConflict(LOCKED, code="snapshot-locked")
 
 
+def _doctor(lab: Lab) -> dict[str, str]:
+    """What `doctor` says of snapshots."""
+    (found,) = (check for check in lab.json("doctor") if check["check"] == "snapshots")
+    return dict(found)
+
+
 def test_a_removal_that_fails_leaves_the_point_and_is_retried(lab: Lab, hypervisor: Hypervisor) -> None:
-    """Exit 0 with a warning; the snapshot stays until the next run, which removes it and is incremental still."""
+    """Exit 0 with a warning, and `doctor` names the snapshot; the next run removes it and is incremental still."""
     machine = hypervisor.add("web", b"1" * CHUNK)
     lab.ok("source", "add", "dc1", "--kind", "memory")
     hypervisor.release_errors = [_busy()]
@@ -25,6 +31,9 @@ def test_a_removal_that_fails_leaves_the_point_and_is_retried(lab: Lab, hypervis
     (failed,) = lab.of_type(ev.SnapshotReleaseFailed)
     assert (failed.code, failed.why) == ("snapshot-locked", LOCKED)
     assert machine.snapshots == [failed.label]
+    told = _doctor(lab)
+    assert told["status"] == "warn"
+    assert f"dc1/web ({failed.label}: {LOCKED})" in told["detail"]
     with lab.services() as services:
         (opened,) = lab.of_type(ev.RunOpened)
         run = RunState.fold(services.log.stream(opened.run_id))
@@ -33,6 +42,7 @@ def test_a_removal_that_fails_leaves_the_point_and_is_retried(lab: Lab, hypervis
     machine.disks["disk-0"].write(0, b"2")
     second = lab.backup_one(target="dc1")
     assert machine.snapshots == []
+    assert _doctor(lab)["status"] == "ok"
     assert any(f"snapshot {failed.label}" in warning for warning in second["warnings"])
     assert [event.action for event in lab.of_type(ev.LeftoverCleaned)] == ["removed"]
     assert second["disks"][0]["level"] == "incremental"

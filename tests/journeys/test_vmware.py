@@ -19,6 +19,7 @@ from adapters.vmware.transport.limits import HostConnections
 from catalog.domain import events as ev
 from catalog.domain.restoring import SourceRestoreCompleted, SourceRestoreStarted
 from catalog.domain.run import RunState
+from tests.support.eventually import eventually
 from tests.support.lab import KIB, MIB, Lab
 from tests.support.qemu_vm import MISSING_TOOLS
 from tests.support.vcsim_disk import give_disk
@@ -141,6 +142,26 @@ def test_a_machine_is_given_back(lab: Lab, vsphere: VsphereSimulator, monkeypatc
     assert problem["code"] == "machine-running"
 
 
+def test_a_machine_that_a_killed_restore_left_is_removed(
+    lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while a disk is on its way: the next backup finds the machine and its files, and removes them."""
+    monkeypatch.setenv("VC_PASSWORD", vsphere.password)
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    point = lab.backup_one(target="dc1/web")["restore_point"]
+    before = sorted(path.name for path in vsphere.datastore.iterdir())
+    vsphere.faults.stay_silent("PUT /folder", after=2)
+    with lab.start("restore", point, "--to-source", "dc1", "--as", "half") as restore:
+        first = vsphere.datastore / "half" / "disk-0.vmdk"
+        eventually(lambda: first.exists() or restore.poll() is not None, "the first disk is there")
+        restore.kill()
+    assert first.exists()
+    answer = lab.run("backup", "dc1/db")
+    assert (answer.code, "a restore had died, machine half: removed" in answer.err) == (0, True)
+    assert sorted(path.name for path in vsphere.datastore.iterdir()) == before
+    assert lab.json("restore", point, "--to-source", "dc1", "--as", "half")["machine"] == "half"
+
+
 def test_a_snapshot_that_stays_is_removed_by_the_next_run(
     lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,8 +255,13 @@ def test_a_stranger_is_refused_with_what_to_compare(
     assert listed["settings"]["password"] == "env:VC_PASSWORD"
     assert listed["settings"]["fingerprint"] == vsphere.fingerprint
     vsphere.change_certificate()
-    assert lab.fails(6, "backup", "dc1/web")["code"] == "certificate-changed"
+    problem = lab.fails(6, "backup", "dc1/web")
+    assert problem["code"] == "certificate-changed"
+    assert vsphere.fingerprint in problem["detail"]
     assert lab.of_type(ev.RestorePointCommitted) == []
+    lab.ok("source", "remove", "dc1")
+    _add(lab, vsphere, vsphere.user, "--fingerprint", vsphere.fingerprint)
+    assert lab.backup_one(target="dc1/web")["disks"]
 
 
 def test_insecure_is_asked_for_and_told(lab: Lab, vsphere: VsphereSimulator, monkeypatch: pytest.MonkeyPatch) -> None:

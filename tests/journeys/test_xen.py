@@ -328,6 +328,7 @@ def test_a_stranger_is_refused(lab: Lab, pool: XapiSimulator) -> None:
     command = ["source", "add", "pool1", "--kind", "xen", "--host", pool.host, "--port", str(pool.port)]
     problem = lab.fails(6, *command, "--user", pool.user, "--password", "env:XEN_PASSWORD")
     assert problem["code"] == "certificate-untrusted"
+    assert pool.fingerprint in problem["detail"]
     assert lab.of_type(ev.SourceAdded) == []
     _add(lab, pool, "--fingerprint", f"{pool.fingerprint.replace(':', '').lower()},{'ab' * 32}")
     (listed,) = lab.json("source", "list")

@@ -144,7 +144,7 @@ class HostileNbd:
             threads.append(Thread(target=self._talk, args=(sock, failures), daemon=True))
             threads[-1].start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
     def _talk(self, sock: socket.socket, failures: list[Exception]) -> None:
         peer = Peer(sock)

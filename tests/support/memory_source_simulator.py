@@ -60,6 +60,7 @@ class SimulatedMachine:
     disks: dict[str, SimulatedDisk]
     configuration: tuple[ConfigurationFile, ...] = ()
     running: bool = True
+    whole: bool = True
     snapshots: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -138,7 +139,7 @@ class MemorySource:
 
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         key = f"key-{request.label}"
-        machine = SimulatedMachine(request.name, {}, request.configuration, running=False)
+        machine = SimulatedMachine(request.name, {}, request.configuration, running=False, whole=False)
         self._hypervisor.machines[key] = machine
         try:
             for name, image in request.disks.items():
@@ -147,7 +148,19 @@ class MemorySource:
         except BaseException:
             del self._hypervisor.machines[key]
             raise
+        machine.whole = True
         return RestoredMachine(key, machine.name, ("its network was left out",))
+
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        if self._hypervisor.release_errors:
+            raise self._hypervisor.release_errors.pop(0)
+        found = self._hypervisor.machines.get(key := f"key-{label}")
+        if found is None:
+            return []
+        if found.whole:
+            return [Leftover(f"machine {found.name}", "kept: it is whole")]
+        del self._hypervisor.machines[key]
+        return [Leftover(f"machine {found.name}", "removed")]
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         if self._hypervisor.machine(machine.key).running:

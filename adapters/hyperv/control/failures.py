@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from spnego.exceptions import SpnegoError
@@ -39,8 +40,20 @@ _ACCESS_DENIED = 5
 _QUOTAS = {2150858815, *range(2150859173, 2150859177), 2150859179, *range(2150859236, 2150859242)}
 """ERROR_WSMAN_QUOTA_* of wsmerror.h: shells, operations and users, in all and for one user."""
 
-_REFUSALS = ("KerberosExchangeError", "MutualAuthenticationError", "AuthenticationException")
-"""Of the packages for Kerberos and CredSSP, which may be missing."""
+_KERBEROS_REFUSALS = ("KerberosExchangeError", "MutualAuthenticationError")
+
+
+def _credssp_refusals() -> tuple[type[Exception], ...]:
+    """What the package for CredSSP raises, which may be missing; they are of no class that others raise."""
+    try:
+        exceptions = import_module("requests_credssp.exceptions")
+    except ImportError:
+        return ()
+    return exceptions.AuthenticationException, exceptions.NTStatusException
+
+
+CREDSSP_REFUSALS = _credssp_refusals()
+"""The host, or the password, was refused before any message went out."""
 
 _LONGEST = 500
 _DENIED = (SourceDenied, "access-refused")
@@ -70,6 +83,7 @@ _NATIVE: Mapping[str, tuple[type[AdapterError], str]] = {
     "OutOfMemory": _MEMORY,
 }
 _HINTS: Mapping[str, str] = {
+    "cluster-missing": "Leave --cluster out, or name a node of a cluster.",
     "access-refused": "Give the user the rights that adapters/hyperv/README.md lists.",
     "not-supported": "The host needs the Hyper-V role; hosts before Windows Server 2016 need the legacy setting.",
     "host-memory": "Raise MaxMemoryPerShellMB of the host's WinRM, or free memory there.",
@@ -88,7 +102,7 @@ def script_error(error: Mapping[str, Any], script: str, host: str) -> AdapterErr
     message = clean(str(error.get("message") or ""))
     kind, code = KINDS.get(str(error.get("kind"))), error.get("code")
     if kind is not None and isinstance(code, str):
-        return kind(what, code=code, why=message)
+        return kind(what, code=code, why=message, hint=_HINTS.get(code, ""))
     number = error.get("hresult")
     hresult = (number if isinstance(number, int) else 0) & 0xFFFFFFFF
     native = str(error.get("native") or "")
@@ -128,7 +142,8 @@ def message_error(error: BaseException, user: str, host: str) -> AdapterError:
         return fault_error(error, host)
     if isinstance(error, InClear | SpnegoError):
         return SourceDenied(f"{host} does not prove who it is", code="sealing-failed", why=clean(str(error)))
-    if isinstance(error, AuthenticationError | PermissionError) or type(error).__name__ in _REFUSALS:
+    refused = isinstance(error, (AuthenticationError, PermissionError, *CREDSSP_REFUSALS))
+    if refused or type(error).__name__ in _KERBEROS_REFUSALS:
         return _login_refused(user, host)
     if isinstance(error, WinRMOperationTimeoutError):
         return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
@@ -144,8 +159,8 @@ def _login_refused(user: str, host: str) -> AdapterError:
     return SourceDenied(
         f"{host} refused {user}",
         code="login-refused",
-        hint="Check the password, and that the host's WinRM allows the source's kind of authentication"
-        " (winrm get winrm/config/service/auth).",
+        hint="Check the password (for Kerberos: the worker's ticket, with klist), and that the host's WinRM allows the"
+        " source's kind of authentication (winrm get winrm/config/service/auth).",
     )
 
 
@@ -158,7 +173,13 @@ def connection_error(error: BaseException, host: str) -> AdapterError:
     words = [clean(cause.strerror) for cause in causes if isinstance(cause, OSError) and cause.strerror]
     why = words[-1] if words else type(causes[-1]).__name__
     if any(isinstance(cause, ConnectTimeoutError | NameResolutionError | NewConnectionError) for cause in causes):
-        return SourceUnavailable(f"No connection to {host}", code="server-unreachable", why=why)
+        return SourceUnavailable(
+            f"No connection to {host}",
+            code="server-unreachable",
+            why=why,
+            hint="Check the name, and that a WinRM listener is at that port (winrm enumerate winrm/config/listener) and"
+            " the host's firewall lets this machine through.",
+        )
     if any(isinstance(cause, TimeoutError | ReadTimeoutError) for cause in causes):
         return SourceUnavailable(f"{host} does not answer in time", code="server-silent")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
@@ -168,7 +189,7 @@ def connection_error(error: BaseException, host: str) -> AdapterError:
 
 def never_heard(error: BaseException) -> bool:
     """Whether a message certainly was not taken by the host: refused, or never sent, or not readable there."""
-    if isinstance(error, WSManFaultError | AuthenticationError | KeysLost):
+    if isinstance(error, (WSManFaultError, AuthenticationError, KeysLost, *CREDSSP_REFUSALS)):
         return True
     return any(
         isinstance(

@@ -22,7 +22,7 @@ from winrm.protocol import Protocol
 
 from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceLimit, SourceUnavailable
 from adapters.hyperv.control.answers import Output, command_line, standard_input
-from adapters.hyperv.control.failures import SHELL_GONE, message_error, never_heard
+from adapters.hyperv.control.failures import CREDSSP_REFUSALS, SHELL_GONE, message_error, never_heard
 from adapters.hyperv.control.scripts import Script
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ T = TypeVar("T")
 _PIECE_BYTES = 64 << 10
 _STDERR_BYTES = 64 << 10
 _UTF8_CODEPAGE = 65001
-_FAILURES = (
+_FAILURES: tuple[type[Exception], ...] = (
     OSError,  # requests' errors among them
     HTTPError,
     SpnegoError,
@@ -45,6 +45,7 @@ _FAILURES = (
     StopIteration,
     TypeError,
     ValueError,
+    *CREDSSP_REFUSALS,
 )
 
 

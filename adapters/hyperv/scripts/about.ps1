@@ -1,10 +1,12 @@
 # holdfast-script: about
-# version: 1
+# version: 2
 # effect: none
 param($Arguments)
 $scope = 'root/virtualization/v2'
 $system = Get-CimInstance -ClassName Win32_OperatingSystem
 $service = Get-CimInstance -Namespace $scope -ClassName Msvm_VirtualSystemManagementServiceSettingData
+# A user without rights in Hyper-V is refused nothing: WMI just shows no objects.
+if (-not $service) { Stop-Script 'denied' 'access-refused' 'Hyper-V shows this user nothing.' }
 $points = Get-CimClass -Namespace $scope -ClassName Msvm_VirtualSystemReferencePointService -ErrorAction SilentlyContinue
 @{
     name = $env:COMPUTERNAME

@@ -1,10 +1,10 @@
 # holdfast-script: changes
-# version: 1
+# version: 2
 # effect: none
 param($Arguments)
 $service = Get-CimInstance -Namespace root/virtualization/v2 -ClassName Msvm_ImageManagementService
 $got = Invoke-CimMethod -InputObject $service -MethodName GetVirtualDiskChanges -Arguments @{
-    Path = $Arguments.path; LimitId = $Arguments.limit_id; TargetSnapshotId = ''
+    Path = $Arguments.path; LimitId = $Arguments.limit_id
     ByteOffset = [uint64]$Arguments.offset; ByteLength = [uint64]$Arguments.length
 }
 if ($got.ReturnValue -eq 32779) { Stop-Script 'not_found' 'file-missing' 'The host does not find the file.' }

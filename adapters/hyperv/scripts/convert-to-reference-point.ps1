@@ -1,5 +1,5 @@
 # holdfast-script: convert-to-reference-point
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
 $scope = 'root/virtualization/v2'
@@ -8,6 +8,7 @@ $checkpoint = Get-CimInstance -Namespace $scope -ClassName Msvm_VirtualSystemSet
 if (-not $checkpoint) { Stop-Script 'not_found' 'checkpoint-missing' 'The checkpoint is not at this host.' }
 
 $service = Get-CimInstance -Namespace $scope -ClassName Msvm_VirtualSystemSnapshotService
-$what = @{ AffectedSnapshot = $checkpoint; ReferencePointSettings = '' }
+$what = @{ AffectedSnapshot = $checkpoint }
 $got = Invoke-CimMethod -InputObject $service -MethodName ConvertToReferencePoint -Arguments $what
-@{ return_value = $got.ReturnValue; job = $got.Job.InstanceID; affected = @() }
+$made = @($got.ResultingReferencePoint.InstanceID | Where-Object { $_ })
+@{ return_value = $got.ReturnValue; job = $got.Job.InstanceID; affected = $made }

@@ -1,5 +1,5 @@
 # holdfast-script: create-checkpoint
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
 $scope = 'root/virtualization/v2'
@@ -12,8 +12,10 @@ $settings = ([wmiclass]'root\virtualization\v2:Msvm_VirtualSystemSnapshotSetting
 $settings.ConsistencyLevel = $Arguments.consistency_level
 $settings.IgnoreNonSnapshottableDisks = $Arguments.leave_out
 # 2 is a copy: the guest's databases keep their logs. Hosts before 1703 have no such choice.
-if ($settings.Properties['GuestBackupType']) { $settings.GuestBackupType = 2 }
+$names = @($settings.Properties | ForEach-Object { $_.Name })
+if ($names -contains 'GuestBackupType') { $settings.GuestBackupType = 2 }
 $got = Invoke-CimMethod -InputObject $service -MethodName CreateSnapshot -Arguments @{
     AffectedSystem = $machine; SnapshotSettings = $settings.GetText(1); SnapshotType = [uint16]32768
 }
-@{ return_value = $got.ReturnValue; job = $got.Job.InstanceID; affected = @() }
+$made = @($got.ResultingSnapshot.InstanceID | Where-Object { $_ } | ForEach-Object { $_.Substring(10) })
+@{ return_value = $got.ReturnValue; job = $got.Job.InstanceID; affected = $made }

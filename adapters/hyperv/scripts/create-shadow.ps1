@@ -1,12 +1,12 @@
 # holdfast-script: create-shadow
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
 # The names come from our own program; what is not of their form never gets into diskshadow's script.
-if ($Arguments.name -notmatch '^[A-Za-z0-9._-]+$') { Stop-Script 'invalid' 'label' 'That is no name.' }
+if ($Arguments.name -notmatch '\A[A-Za-z0-9._-]+\z') { Stop-Script 'invalid' 'label' 'That is no name.' }
 $letters = @($Arguments.letters)
 foreach ($letter in $letters) {
-    if ($letter -notmatch '^[A-Z]$') { Stop-Script 'invalid' 'smb-path' 'That is no drive.' }
+    if ($letter -notmatch '\A[A-Z]\z') { Stop-Script 'invalid' 'smb-path' 'That is no drive.' }
 }
 
 $folder = Join-Path 'C:\ProgramData\Holdfast' $Arguments.name

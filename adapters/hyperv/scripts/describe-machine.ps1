@@ -1,5 +1,5 @@
 # holdfast-script: describe-machine
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
 $scope = 'root\virtualization\v2'
@@ -7,7 +7,7 @@ $named = 'InstanceID = ' + (ConvertTo-Wql ('Microsoft:' + $Arguments.machine))
 $machine = Get-WmiObject Msvm_VirtualSystemSettingData -Namespace $scope -Filter $named
 if (-not $machine) { Stop-Script 'not_found' 'machine-missing' 'The machine is not at this host.' }
 $machine.ElementName = $Arguments.name
-$machine.Notes = @($Arguments.notes)
+$machine.Notes = [string[]]@($Arguments.notes)
 if ($Arguments.folder) {
     $machine.ConfigurationDataRoot = $Arguments.folder
     $machine.SnapshotDataRoot = $Arguments.folder

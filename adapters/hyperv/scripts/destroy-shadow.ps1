@@ -1,8 +1,8 @@
 # holdfast-script: destroy-shadow
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
-if ($Arguments.name -notmatch '^[A-Za-z0-9._-]+$') { Stop-Script 'invalid' 'label' 'That is no name.' }
+if ($Arguments.name -notmatch '\A[A-Za-z0-9._-]+\z') { Stop-Script 'invalid' 'label' 'That is no name.' }
 $folder = Join-Path 'C:\ProgramData\Holdfast' $Arguments.name
 if (-not (Test-Path $folder)) { Stop-Script 'not_found' 'shadow-missing' 'There is no such shadow copy.' }
 

@@ -1,5 +1,5 @@
 # holdfast-script: disk-files
-# version: 1
+# version: 2
 # effect: none
 param($Arguments)
 $service = Get-CimInstance -Namespace root/virtualization/v2 -ClassName Msvm_ImageManagementService
@@ -7,7 +7,7 @@ $formats = @{ '2' = 'vhd'; '3' = 'vhdx'; '4' = 'vhds' }
 $items = @(foreach ($path in $Arguments.paths) {
     try {
         $got = Invoke-CimMethod -InputObject $service -MethodName GetVirtualHardDiskSettingData -Arguments @{ Path = $path }
-        if ($got.ReturnValue -ne 0) {
+        if (-not $got.SettingData) {
             @{ path = $path; header = $null; why = ('GetVirtualHardDiskSettingData: {0}' -f $got.ReturnValue) }
             continue
         }

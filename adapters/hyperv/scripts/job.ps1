@@ -1,5 +1,5 @@
 # holdfast-script: job
-# version: 1
+# version: 2
 # effect: none
 param($Arguments)
 $named = 'InstanceID = ' + (ConvertTo-Wql $Arguments.job)
@@ -10,10 +10,15 @@ $state = $words[[int]$job.JobState]
 if (-not $state) { $state = 'running' }
 $errors = @()
 if ($state -eq 'failed') {
-    $got = Invoke-CimMethod -InputObject $job -MethodName GetErrorEx
-    $errors = @(foreach ($text in @($got.Errors)) {
-        ([xml]$text).INSTANCE.PROPERTY | Where-Object { $_.NAME -eq 'Message' } | ForEach-Object { [string]$_.VALUE }
-    })
+    # Not every kind of job has the method; its own description is told anyway.
+    try {
+        $got = Invoke-CimMethod -InputObject $job -MethodName GetErrorEx
+        $errors = @(foreach ($text in @($got.Errors)) {
+            ([xml]$text).INSTANCE.PROPERTY | Where-Object { $_.NAME -eq 'Message' } | ForEach-Object { [string]$_.VALUE }
+        })
+    } catch {
+        $errors = @()
+    }
 }
 $affected = @()
 if ($state -eq 'done') {

@@ -1,5 +1,5 @@
 # holdfast-script: machines
-# version: 1
+# version: 2
 # effect: none
 param($Arguments)
 # With a machine, only that one; with planned, those that an import made and nobody realised yet.
@@ -31,8 +31,10 @@ $items = @(foreach ($one in $settings) {
     $id = $one.VirtualSystemIdentifier
     $state = 'off'
     if ($states.ContainsKey($id)) { $state = if ($words[$states[$id]]) { $words[$states[$id]] } else { 'changing' } }
-    $paths = @((Join-Path $one.ConfigurationDataRoot $one.ConfigurationFile))
-    if ($one.GuestStateFile) { $paths += Join-Path $one.GuestStateDataRoot $one.GuestStateFile }
+    # Join-Path fails on a drive that is gone, and with it the whole list.
+    $paths = @()
+    if ($one.ConfigurationFile) { $paths += [IO.Path]::Combine($one.ConfigurationDataRoot, $one.ConfigurationFile) }
+    if ($one.GuestStateFile) { $paths += [IO.Path]::Combine($one.GuestStateDataRoot, $one.GuestStateFile) }
     @{
         id = $id
         name = $one.ElementName

@@ -1,5 +1,5 @@
 # holdfast-script: rename-checkpoint
-# version: 1
+# version: 2
 # effect: changes
 param($Arguments)
 $scope = 'root\virtualization\v2'
@@ -7,7 +7,7 @@ $named = 'InstanceID = ' + (ConvertTo-Wql ('Microsoft:' + $Arguments.checkpoint)
 $checkpoint = Get-WmiObject Msvm_VirtualSystemSettingData -Namespace $scope -Filter $named
 if (-not $checkpoint) { Stop-Script 'not_found' 'checkpoint-missing' 'The checkpoint is not at this host.' }
 $checkpoint.ElementName = $Arguments.name
-$checkpoint.Notes = @($Arguments.notes)
+$checkpoint.Notes = [string[]]@($Arguments.notes)
 $service = Get-CimInstance -Namespace $scope -ClassName Msvm_VirtualSystemManagementService
 $settings = @{ SystemSettings = $checkpoint.GetText(1) }
 $got = Invoke-CimMethod -InputObject $service -MethodName ModifySystemSettings -Arguments $settings

@@ -52,7 +52,12 @@ _ANSWERS: dict[int, _Answer] = {
     0xC000003A: _MISSING,  # object path not found
     0xC000000F: _MISSING,  # no such file
     0xC0000225: _MISSING,  # not found
-    0xC00000CC: _Answer(SourceNotFound, "smb-share-missing", "the server has no such share"),
+    0xC00000CC: _Answer(
+        SourceNotFound,
+        "smb-share-missing",
+        "the server has no such share",
+        "Share the folder with the machines' files as adapters/hyperv/README.md says, or name the right share.",
+    ),
     0xC0000022: _Answer(
         SourceDenied,
         "smb-denied",

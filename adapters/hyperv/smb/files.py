@@ -107,10 +107,12 @@ class SmbFiles:
         return self._twice(partial(self._with_handle, SmbPath.parse(unc), Purpose.LOOK, _fact))
 
     def exists(self, unc: str) -> bool:
-        """Tell whether there is a file of this path."""
+        """Tell whether there is a file of this path. Raises SourceNotFound `smb-share-missing`."""
         try:
             return not self.stat(unc).is_folder
-        except SourceNotFound:
+        except SourceNotFound as missing:
+            if missing.code == "smb-share-missing":
+                raise
             return False
 
     def list(self, unc: str) -> tuple[Entry, ...]:

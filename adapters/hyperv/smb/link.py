@@ -110,7 +110,8 @@ class Link:
             except ValueError as error:  # what the library makes of an OSError
                 cause = error.__cause__
                 why = (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
-                raise LinkLost(what, code="smb-connect", why=why) from None
+                hint = "Check that the host's firewall lets this machine through to SMB (TCP port 445, or --smb-port)."
+                raise LinkLost(what, code="smb-connect", why=why, hint=hint) from None
             except NotSupported:
                 raise _old_dialect(what) from None
             except SMBConnectionClosed:
@@ -127,13 +128,14 @@ class Link:
         what = f"{self._server} lets {settings.user} not in"
         if settings.smb_encrypt and not self.connection.supports_encryption:
             raise SourceDenied(what, code="smb-no-encryption", why="the settings ask for encryption, it has none")
+        kerberos = settings.authentication == "kerberos"
         session = Session(
             self.connection,
             settings.user,
-            settings.password.reveal(),
+            None if kerberos else settings.password.reveal(),  # the ticket that is there, as over WinRM
             require_encryption=settings.smb_encrypt,
             hostname_override=self._server,
-            auth_protocol="kerberos" if settings.authentication == "kerberos" else "ntlm",
+            auth_protocol="kerberos" if kerberos else "ntlm",
         )
         try:
             with translating(what):

@@ -16,8 +16,18 @@ from adapters.port import DiskImage, MachineRestore, RestoredMachine
 from adapters.vmware.inventory import look_at
 from adapters.vmware.places import Stores, split_file
 from adapters.vmware.properties import read_all, read_object
-from adapters.vmware.restore.recipe import Card, Recipe, Slot, config_spec, mark, read_recipe
+from adapters.vmware.restore.recipe import (
+    Card,
+    Recipe,
+    Slot,
+    annotated,
+    config_spec,
+    mark,
+    read_recipe,
+    unfinished_mark,
+)
 from adapters.vmware.restore.target import Target, choose_target
+from adapters.vmware.restore.unfinished import GONE, run_task
 from adapters.vmware.restore.upload import content_of, descriptor, padded, put_file
 from adapters.vmware.session import Session, UnansweredCall
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
@@ -74,7 +84,7 @@ class MachineMaker:
             raise failed.error from None
         except UnansweredCall as unanswered:
             for found in read_all(self._session, vim.VirtualMachine, ["name", "config.annotation"]):
-                if mark(self._request.label) in str(found.values.get("config.annotation") or ""):
+                if unfinished_mark(self._request.label) in str(found.values.get("config.annotation") or ""):
                     return found.moref
             raise unanswered.error from None
 
@@ -122,7 +132,8 @@ class MachineMaker:
         ]
         notes = plan.notes + [f"{slot.label} is not part of it" for slot in recipe.slots if slot.key not in files]
         cards, missing = self._cards(recipe)
-        spec = vim.vm.ConfigSpec(deviceChange=[*changes, *cards])
+        whole = annotated(recipe, mark(self._request.label))
+        spec = vim.vm.ConfigSpec(deviceChange=[*changes, *cards], annotation=whole)
         self._run(lambda: machine.ReconfigVM_Task(spec))
         return notes + missing
 
@@ -147,12 +158,7 @@ class MachineMaker:
         return changes, notes
 
     def _run(self, start: Callable[[], Any]) -> None:
-        try:
-            self._waiter.wait(self._session.effect(self._what, start), self._what, seconds=_SECONDS)
-        except TaskFailed as failed:
-            raise failed.error from None
-        except UnansweredCall as unanswered:
-            raise unanswered.error from None
+        run_task(self._session, self._waiter, start, self._what)
 
     def _checked(self, moref: str, notes: list[str]) -> RestoredMachine:
         machine = look_at(self._session, moref)
@@ -172,7 +178,7 @@ class MachineMaker:
             try:
                 self._run(step)
             except AdapterError as failed:
-                if failed.code not in ("file-missing", "object-missing"):
+                if failed.code not in GONE:
                     place = f"[{target.datastore}] {folder}"
                     tell_remains(error, f"Remove what remains of {self._request.name} in {place} by hand: {failed}.")
 

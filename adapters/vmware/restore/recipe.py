@@ -30,7 +30,7 @@ CONTROLLERS = frozenset(
     }
 )
 CARDS = frozenset({"VirtualVmxnet3", "VirtualVmxnet2", "VirtualE1000", "VirtualE1000e", "VirtualPCNet32"})
-_GIVEN = frozenset(
+GIVEN = frozenset(
     {
         "VirtualPCIController",
         "VirtualPS2Controller",
@@ -38,11 +38,11 @@ _GIVEN = frozenset(
         "VirtualIDEController",
         "VirtualKeyboard",
         "VirtualPointingDevice",
-        "VirtualMachineVMCIDevice",
-        "VirtualMachineVideoCard",
+        "VirtualVMCIDevice",
+        "VirtualVideoCard",
     }
 )
-"""What every machine gets by itself."""
+"""What every machine gets by itself. Devices go by pyvmomi's names, which are not always those on the wire."""
 
 _SETTINGS = ("guestId", "version", "firmware", "memoryHotAddEnabled", "cpuHotAddEnabled")
 
@@ -169,7 +169,7 @@ def _card(kind: str, item: Mapping[str, Any]) -> Card:
 
 
 def _notes(document: Mapping[str, Any], devices: Sequence[tuple[str, Any]]) -> list[str]:
-    known = {*CONTROLLERS, *CARDS, *_GIVEN, "VirtualDisk"}
+    known = {*CONTROLLERS, *CARDS, *GIVEN, "VirtualDisk"}
     notes = [
         f"{item.get('deviceInfo', {}).get('label', kind)} ({kind}) was not made again"
         for kind, item in devices
@@ -189,7 +189,7 @@ def config_spec(recipe: Recipe, name: str, label: str, datastore: str) -> vim.vm
     spec = vim.vm.ConfigSpec(
         name=name,
         files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
-        annotation="\n".join(part for part in (recipe.annotation, mark(label)) if part),
+        annotation=annotated(recipe, unfinished_mark(label)),
         **recipe.settings,
     )
     if recipe.secure_boot:
@@ -204,6 +204,16 @@ def config_spec(recipe: Recipe, name: str, label: str, datastore: str) -> vim.vm
     return spec
 
 
+def annotated(recipe: Recipe, line: str) -> str:
+    """The machine's annotation with a line of ours."""
+    return "\n".join(part for part in (recipe.annotation, line) if part)
+
+
 def mark(label: str) -> str:
     """How a machine that we made is known again."""
     return f"Restored by Holdfast, {label}"
+
+
+def unfinished_mark(label: str) -> str:
+    """How one is known that we did not make to its end."""
+    return f"Being restored by Holdfast, not whole yet, {label}"

@@ -59,7 +59,7 @@ def _host(session: Session, store: Found) -> Any:
 
 
 def _target(session: Session, stores: Stores, store: Found, name: str, host: Any) -> Target:
-    datacenter = _datacenter(session, session.bound(vim.Datastore, store.moref))
+    datacenter = datacenter_of(session, session.bound(vim.Datastore, store.moref))
     compute = read_object(session, host, ["parent"]).get("parent")
     return Target(
         datastore=name,
@@ -71,7 +71,8 @@ def _target(session: Session, stores: Stores, store: Found, name: str, host: Any
     )
 
 
-def _datacenter(session: Session, entity: Any) -> Any:
+def datacenter_of(session: Session, entity: Any) -> Any:
+    """The datacenter above `entity`. Raises SourceUnavailable where we may see none."""
     for _ in range(_DEEPEST):
         if entity is None or isinstance(entity, vim.Datacenter):
             break

@@ -20,7 +20,7 @@ def choose_transport(disk: DiskFacts, proxy: ProxyFacts, allowed: Collection[str
         {kind: blockers(kind, disk, proxy) for kind in KINDS},
         allowed,
         label=disk.label,
-        way_out="Remove one of the obstacles, or allow another transport in the source's settings.",
+        way_out="Remove one of the obstacles (VDDK: source add --vddk DIR), or allow another transport (--transport).",
     )
 
 
@@ -76,7 +76,7 @@ def _hotadd(disk: DiskFacts, proxy: ProxyFacts) -> list[str]:
         found.append("this machine is not a virtual machine of the same vCenter")
     if disk.controller == "ide":
         found.append("the disk is on an IDE controller")
-    if proxy.free_disk_slots < 1:
+    if proxy.virtual and proxy.free_disk_slots < 1:
         found.append("this machine has no free SCSI slot")
     if disk.encrypted and not proxy.encrypted:
         found.append("the machine is encrypted and this machine is not")

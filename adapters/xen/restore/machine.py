@@ -1,8 +1,8 @@
 """Making a machine of its stored configuration. Imports `adapters.errors`, `adapters.port` and this package.
 
-The machine comes first, marked with our label, then its disks, filled one after the other, and its drives and network
-cards. It stays off, and its cards get new addresses: the original may still run. What was made is removed again on
-failure, or named in the error.
+The machine comes first, marked with our label and as unfinished, then its disks, filled one after the other, and its
+drives and network cards. It stays off, and its cards get new addresses: the original may still run. What was made is
+removed again on failure, or named in the error; what a dead process left is for `unfinished`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Any
 
 from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceNotFound, SourceUnavailable, tell_remains
 from adapters.port import DiskImage, MachineRestore, RestoredMachine
-from adapters.xen.inventory import read_vdi
+from adapters.xen.inventory import read_vdi, read_vm
+from adapters.xen.marks import MAKING_KEY
 from adapters.xen.reaching import access_to
 from adapters.xen.records import NULL
+from adapters.xen.removing import Remover
 from adapters.xen.restore.padded import Padded
 from adapters.xen.restore.recipe import LABEL_KEY, Card, Drive, Recipe, Slot, read_recipe
 from adapters.xen.restore.target import Target
+from adapters.xen.restore.unfinished import finish
 from adapters.xen.session import Session
 from adapters.xen.transport.upload import upload
 
@@ -26,8 +29,9 @@ from adapters.xen.transport.upload import upload
 class MachineMaker:
     """Makes one machine."""
 
-    def __init__(self, session: Session, runtime_dir: Path, request: MachineRestore) -> None:
+    def __init__(self, session: Session, remover: Remover, runtime_dir: Path, request: MachineRestore) -> None:
         self._session = session
+        self._remover = remover
         self._runtime_dir = runtime_dir
         self._request = request
         self._made: list[tuple[str, str]] = []
@@ -56,13 +60,14 @@ class MachineMaker:
             ]
             self._fit_out(vm, recipe)
             uuid = str(self._session.call("VM.get_uuid", vm))
+            finish(self._session, vm, [ref for kind, ref in self._made if kind == "VDI"])
         except BaseException as error:
             self._remove(error)
             raise
         return RestoredMachine(uuid, self._request.name, tuple(self._notes))
 
     def _create_vm(self, recipe: Recipe) -> str:
-        other = {**recipe.vm["other_config"], LABEL_KEY: self._request.label}
+        other = {**recipe.vm["other_config"], **self._marks()}
         record = {**recipe.vm, "name_label": self._request.name, "affinity": NULL, "other_config": other}
         try:
             vm = str(self._session.call("VM.create", record))
@@ -70,6 +75,9 @@ class MachineMaker:
             vm = self._find("VM", self._request.name, error)
         self._made.append(("VM", vm))
         return vm
+
+    def _marks(self) -> dict[str, str]:
+        return {LABEL_KEY: self._request.label, MAKING_KEY: self._request.label}
 
     def _find(self, kind: str, name: str, error: AdapterError) -> str:
         """What was made by a call whose reply was lost."""
@@ -113,7 +121,7 @@ class MachineMaker:
             "type": "user",
             "sharable": False,
             "read_only": False,
-            "other_config": {LABEL_KEY: self._request.label},
+            "other_config": self._marks(),
             "xenstore_data": {},
             "sm_config": {},
             "tags": [],
@@ -190,7 +198,10 @@ class MachineMaker:
         remaining = []
         for kind, ref in self._made:
             try:
-                self._session.task(f"{kind}.destroy", ref)
+                if kind == "VM":
+                    self._remover.vm(read_vm(self._session, ref))
+                else:
+                    self._remover.vdi(read_vdi(self._session, ref))
             except SourceNotFound:
                 continue
             except AdapterError as failed:

@@ -106,7 +106,7 @@ class Exchange:
             self.response.begin()
         except ssl.SSLError as error:
             self.close()
-            raise tls_error(error, host) from None
+            raise tls_error(error, f"{name}:{port}") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._lost(error) from None

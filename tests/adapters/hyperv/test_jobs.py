@@ -74,7 +74,7 @@ def test_a_failed_job_tells_all_that_the_host_says(world: HypervWorld, calls: Ca
         waiter.wait(calls, begun(world, calls), "No checkpoint was made", seconds=60)
     assert isinstance(raised.value.error, SourceInvalid)
     assert str(raised.value.error) == (
-        "No checkpoint was made: Checkpoint operation failed.: Writer timed out (0x800423F2)."
+        "No checkpoint was made: Checkpoint operation failed. Writer timed out (0x800423F2)."
     )
 
 

@@ -85,7 +85,7 @@ def test_a_lie_in_the_handshake_is_refused(folder: Path, lie: str) -> None:
     server, code = HANDSHAKE_LIES[lie]
     with server.listening(folder) as address:
         with pytest.raises(AdapterError) as caught:
-            NbdClient(address, timeout_seconds=10)
+            NbdClient(address, timeout_seconds=60)
         assert caught.value.code == code
 
 
@@ -114,7 +114,7 @@ def test_an_old_server_without_go_is_used(folder: Path) -> None:
         peer.simple(request.handle, bytes(at % 251 for at in range(request.offset, request.offset + request.length)))
 
     with HostileNbd(answering(answer), on_option=hook).listening(folder) as address:
-        client = NbdClient(address, "disk", timeout_seconds=10)
+        client = NbdClient(address, "disk", timeout_seconds=60)
         assert read(client, 700, 10) == bytes(at % 251 for at in range(700, 710))
         assert asked == [(512, 512)]
         client.close()
@@ -130,7 +130,7 @@ def test_connections_must_agree(folder: Path) -> None:
 
     server.on_option = grow
     with server.listening(folder) as address, pytest.raises(SourceConflict):
-        NbdClient(address, connections=2, timeout_seconds=10)
+        NbdClient(address, connections=2, timeout_seconds=60)
 
 
 def test_a_secret_in_the_export_name_is_not_shown(folder: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_secret_in_the_export_name_is_not_shown(folder: Path) -> None:
         return True
 
     with HostileNbd(on_option=hook).listening(folder) as address, pytest.raises(SourceNotFound) as caught:
-        NbdClient(address, "/disk?session_id=secret", timeout_seconds=10)
+        NbdClient(address, "/disk?session_id=secret", timeout_seconds=60)
     error = caught.value
     assert "/disk" in str(error)
     assert "secret" not in f"{error} {error.hint} {error!r} {error.args}"
@@ -153,4 +153,4 @@ def test_a_list_that_overruns_its_reply_is_refused(folder: Path) -> None:
     """An export name longer than its reply raises."""
     hook = option_lie(h.OPT_LIST, (h.SERVER, struct.pack(">I", 99) + b"x"), (h.ACK, b""))
     with HostileNbd(on_option=hook).listening(folder) as address, pytest.raises(SourceInvalid):
-        exports(address, timeout_seconds=10)
+        exports(address, timeout_seconds=60)

@@ -73,7 +73,7 @@ def test_a_lie_about_a_read_ends_the_connection(folder: Path, lie: str) -> None:
     """A reply that breaks a rule raises SourceInvalid, and nothing is read over that connection again."""
     server = HostileNbd(answering(READ_LIES[lie]))
     with server.listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceInvalid) as caught:
             read(client, 4096, 4096)
         assert caught.value.code == "nbd-protocol"
@@ -93,7 +93,7 @@ def test_a_duplicate_reply_is_refused(folder: Path) -> None:
         peer.until_closed()
 
     with HostileNbd(script).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         assert read(client, 0, 512) == b"\1" * 512
         with pytest.raises(SourceInvalid, match="no request in flight"):
             read(client, 0, 512)
@@ -110,7 +110,7 @@ def test_a_connection_cut_in_mid_reply_is_lost(folder: Path, sent: int) -> None:
         peer.sock.sendall(reply[:sent])
 
     with HostileNbd(script).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceUnavailable) as caught:
             read(client, 0, 512)
         assert caught.value.code == "nbd-lost"
@@ -179,7 +179,7 @@ STATUS_LIES: dict[str, Callable[[Peer, h.Request], object]] = {
 def test_a_lie_about_extents_ends_the_connection(folder: Path, lie: str) -> None:
     """A block status that breaks a rule raises SourceInvalid."""
     with HostileNbd(answering(STATUS_LIES[lie])).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceInvalid) as caught:
             list(client.block_status("base:allocation"))
         assert caught.value.code == "nbd-protocol"
@@ -189,7 +189,7 @@ def test_a_lie_about_extents_ends_the_connection(folder: Path, lie: str) -> None
 def test_extents_behind_the_request_are_refused(folder: Path) -> None:
     """Only the last extent of an answer may reach past the request, though all are inside the disk."""
     with HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, [(4096, 0), (512, 1)]))).listening(folder) as at:
-        client = NbdClient(at, timeout_seconds=10)
+        client = NbdClient(at, timeout_seconds=60)
         with pytest.raises(SourceInvalid):
             list(client.block_status("base:allocation", 0, 4096))
         client.close()
@@ -198,7 +198,7 @@ def test_extents_behind_the_request_are_refused(folder: Path) -> None:
 def test_a_last_extent_may_reach_further(folder: Path) -> None:
     """What an answer says beyond the range asked is cut off."""
     with HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, [(512, 0), (8192, 1)]))).listening(folder) as at:
-        client = NbdClient(at, timeout_seconds=10)
+        client = NbdClient(at, timeout_seconds=60)
         statuses = [(s.start, s.length, s.flags) for s in client.block_status("base:allocation", 0, 4096)]
         assert statuses == [(0, 512, 0), (512, 3584, 1)]
         client.close()
@@ -212,9 +212,9 @@ def test_the_lead_is_handed_on(folder: Path, answered_first: int) -> None:
     def script(peer: Peer) -> None:
         requests = sorted((peer.request() for _ in range(2)), key=lambda request: request.offset)
         first, second = requests[answered_first], requests[1 - answered_first]
-        assert sent.wait(20)
+        assert sent.wait(60)
         peer.data(first.handle, first.offset, b"\1" * 512, DONE)
-        assert returned.wait(20)
+        assert returned.wait(60)
         peer.data(second.handle, second.offset, b"\2" * 512, DONE)
         peer.until_closed()
 
@@ -225,14 +225,14 @@ def test_the_lead_is_handed_on(folder: Path, answered_first: int) -> None:
         returned.set()
 
     with HostileNbd(script).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=20)
+        client = NbdClient(address, timeout_seconds=60)
         threads = [Thread(target=reading, args=(offset,), daemon=True) for offset in (0, 512)]
         for count, thread in enumerate(threads, start=1):
             thread.start()
             eventually(lambda count=count: client.in_flight == count, "the request was sent")
         sent.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert answers == [b"\1" * 512, b"\2" * 512]
         client.close()
 
@@ -242,7 +242,7 @@ def test_a_status_of_too_many_extents_is_limited(folder: Path) -> None:
     count = (1 << 20) + 1
     server = HostileNbd(answering(lambda p, r: p.chunk(r.handle, h.STATUS, length=4 + 8 * count)), size_bytes=1 << 40)
     with server.listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceLimit):
             list(client.block_status("base:allocation"))
         client.close()
@@ -253,7 +253,7 @@ def test_one_byte_extents_do_not_go_on_for_ever(folder: Path) -> None:
     flips = [(1, at % 2) for at in range(1000)]
     server = HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, flips)), size_bytes=1 << 40)
     with server.listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceLimit) as caught:
             list(client.block_status("base:allocation"))
         assert caught.value.code == "nbd-status-length"
@@ -264,7 +264,7 @@ def test_short_status_answers_are_continued(folder: Path) -> None:
     """A server may answer less than was asked: the client asks on, and merges neighbours of equal flags."""
     server = HostileNbd(answering(lambda p, r: p.status(r.handle, CONTEXT, [(4096, 0 if r.offset < 65536 else 3)])))
     with server.listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         assert [(s.start, s.length, s.flags) for s in client.block_status("base:allocation")] == [
             (0, 65536, 0),
             (65536, (1 << 20) - 65536, 3),
@@ -278,7 +278,7 @@ def test_a_hole_that_may_hold_anything_is_read(folder: Path) -> None:
         answering(lambda p, r: p.status(r.handle, CONTEXT, [(4096, 1), (4096, 2), (r.length - 8192, 3)]))
     )
     with server.listening(folder) as address:
-        reader = NbdReader(NbdClient(address, timeout_seconds=10))
+        reader = NbdReader(NbdClient(address, timeout_seconds=60))
         assert [(e.start, e.length, e.zero) for e in reader.extents()] == [
             (0, 4096, False),
             (4096, (1 << 20) - 4096, True),
@@ -304,7 +304,7 @@ def test_an_error_chunk_fails_its_request_only(folder: Path, number: int, kind: 
         peer.chunk(request.handle, h.NONE, flags=DONE)
 
     with HostileNbd(answering(answer)).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(AdapterError, match="no !") as caught:
             read(client, 0, 512)
         assert caught.value.code == ERRORS.get(number, "nbd-read-error")
@@ -322,7 +322,7 @@ def test_a_simple_error_reply_fails_its_request_only(folder: Path) -> None:
             peer.simple(request.handle, error=5)
 
     with HostileNbd(answering(answer), structured=False).listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         assert client.contexts == frozenset()
         with pytest.raises(SourceUnavailable):
             read(client, 0, 512)
@@ -336,7 +336,7 @@ def test_a_structured_reply_that_was_not_agreed_is_refused(folder: Path) -> None
     """A server may not use what it declined."""
     server = HostileNbd(answering(lambda p, r: p.data(r.handle, r.offset, bytes(r.length), DONE)), structured=False)
     with server.listening(folder) as address:
-        client = NbdClient(address, timeout_seconds=10)
+        client = NbdClient(address, timeout_seconds=60)
         with pytest.raises(SourceInvalid):
             read(client, 0, 512)
         client.close()

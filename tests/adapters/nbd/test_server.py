@@ -17,7 +17,7 @@ import pytest
 from adapters.errors import AdapterError, SourceConflict, SourceInvalid, SourceUnavailable
 from adapters.nbd import Limits, NbdClient, NbdServer, TcpAddress, UnixAddress
 from adapters.nbd.client import exports
-from tests.support.eventually import eventually
+from tests.support.eventually import at_last, eventually
 from tests.support.hostile_nbd import Peer, read
 from tests.support.memory_disk import MemoryDisk
 
@@ -138,7 +138,7 @@ def test_unknown_client_flags_are_cut_off(folder: Path, server: NbdServer) -> No
 def test_haggling_is_bounded_in_time(folder: Path) -> None:
     """A client that says nothing is hung up on; one that is in transmission may be idle."""
     with NbdServer(MemoryDisk(CONTENT), UnixAddress(folder / "s"), limits=Limits(haggling_seconds=0.2)) as server:
-        client = NbdClient(str(server.address))
+        client = at_last(lambda: NbdClient(str(server.address)), AdapterError, "a client in time")
         with raw(server) as silent:
             assert hung_up(silent)
         assert read(client, 5, 5) == CONTENT[5:10]
@@ -178,12 +178,12 @@ def test_connections_are_limited(folder: Path) -> None:
         address = str(server.address)
         first, second = NbdClient(address), NbdClient(address)
         with pytest.raises(SourceUnavailable):
-            NbdClient(address, timeout_seconds=10)
+            NbdClient(address, timeout_seconds=60)
         second.close()
 
         def third() -> NbdClient | None:
             try:
-                return NbdClient(address, timeout_seconds=10)
+                return NbdClient(address, timeout_seconds=60)
             except SourceUnavailable:
                 return None
 
@@ -241,7 +241,7 @@ def test_stop_answers_what_is_under_way(folder: Path) -> None:
     with pytest.raises(AdapterError):
         read(client, 0, 1)
     with pytest.raises(AdapterError):
-        NbdClient(f"unix:{folder / 's'}", timeout_seconds=10)
+        NbdClient(f"unix:{folder / 's'}", timeout_seconds=60)
     client.close()
     assert server.stop() == 1000
 

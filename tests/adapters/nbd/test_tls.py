@@ -48,7 +48,7 @@ def tls_server(folder: Path, authority: Authority, *arguments: str) -> Iterator[
 
 def check(address: str, policy: TlsPolicy) -> None:
     """Read something over TLS."""
-    client = NbdClient(address, tls=policy, timeout_seconds=20)
+    client = NbdClient(address, tls=policy, timeout_seconds=60)
     assert read(client, 16, 32) == DATA.encode() * 2
     client.close()
 
@@ -176,7 +176,7 @@ def test_no_downgrade(folder: Path) -> None:
 
     policy = TlsPolicy(certificate_sha256="00" * 32)
     with HostileNbd(on_option=hook).listening(folder) as address, pytest.raises(SourceDenied) as caught:
-        NbdClient(address, "secret-name", tls=policy, timeout_seconds=10)
+        NbdClient(address, "secret-name", tls=policy, timeout_seconds=60)
     assert caught.value.code == "nbd-tls-refused"
     assert options == [h.OPT_STARTTLS]
 
@@ -193,7 +193,7 @@ def test_plain_text_behind_the_acknowledgement(folder: Path) -> None:
 
     policy = TlsPolicy(certificate_sha256="00" * 32)
     with HostileNbd(on_option=hook).listening(folder) as address, pytest.raises(SourceDenied) as caught:
-        NbdClient(address, tls=policy, timeout_seconds=10)
+        NbdClient(address, tls=policy, timeout_seconds=60)
     assert caught.value.code == "nbd-tls-handshake"
 
 
@@ -220,5 +220,5 @@ def test_unusable_files_are_named_as_such(folder: Path) -> None:
     with HostileNbd(on_option=lambda p, o, _: (p.option_reply(o, h.ACK), True)[1]).listening(folder) as address:
         for path in (folder / "none.pem", folder / "junk.pem"):
             with pytest.raises(SourceInvalid) as caught:
-                NbdClient(address, tls=TlsPolicy(ca_file=path, hostname="x"), timeout_seconds=10)
+                NbdClient(address, tls=TlsPolicy(ca_file=path, hostname="x"), timeout_seconds=60)
             assert caught.value.code == "nbd-tls-files"

@@ -23,10 +23,10 @@ from tests.adapters.qemu.conftest import StartVm
 from tests.support.qmp_simulator import Answer, ok, qmp_simulator
 
 
-def refused(path: Path, answer: Answer) -> AdapterError:
+def refused(path: Path, answer: Answer, command_seconds: float = 60) -> AdapterError:
     """Run one command against a simulator and return the error."""
     with qmp_simulator(path, answer):
-        client = Qmp(path, command_seconds=0.3)
+        client = Qmp(path, command_seconds=command_seconds)
         with pytest.raises(AdapterError) as caught:
             client.query("query-status", RunState)
     assert client.closed
@@ -82,9 +82,9 @@ def test_events_are_kept_for_who_waits(tmp_path: Path) -> None:
     """An event that comes before an answer is found afterwards, once, and only by who wants it."""
     event = b'{"event": "DONE", "data": {"id": "a"}, "timestamp": {}}\n'
     with qmp_simulator(tmp_path / "s", lambda command: event + ok(command)):
-        client = Qmp(tmp_path / "s", command_seconds=5)
+        client = Qmp(tmp_path / "s", command_seconds=60)
         client.execute("work")
-        client.wait_event("DONE", lambda data: data["id"] == "a", 5)
+        client.wait_event("DONE", lambda data: data["id"] == "a", 60)
         with pytest.raises(SourceUnavailable) as caught:
             client.wait_event("DONE", lambda data: data["id"] == "a", 0.1)
     assert caught.value.code == "qmp-timeout"
@@ -97,7 +97,7 @@ def test_vanishing_in_a_command(tmp_path: Path) -> None:
 
 def test_vanishing_in_a_line(tmp_path: Path) -> None:
     """Half an answer is no answer."""
-    error = refused(tmp_path / "s", lambda _: b'{"return": {"status": "run')
+    error = refused(tmp_path / "s", lambda _: b'{"return": {"status": "run', 0.3)
     assert (error.kind, error.code) == ("unavailable", "qmp-timeout")
 
 
@@ -118,7 +118,7 @@ def test_nonsense_is_refused(tmp_path: Path, reply: bytes) -> None:
     """What is no answer in QMP's form, to our command and of the expected shape, is a protocol error."""
     path = tmp_path / "s"
     with qmp_simulator(path, lambda _: reply):
-        client = Qmp(path, command_seconds=5)
+        client = Qmp(path, command_seconds=60)
         with pytest.raises(SourceInvalid) as caught:
             client.query("query-status", RunState)
         client.close()
@@ -157,7 +157,7 @@ def test_a_late_answer_is_never_taken_for_another(tmp_path: Path) -> None:
 def test_an_interrupted_command_does_not_shift_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that nobody waited for, because of an interrupt, is dropped before the next command's."""
     with qmp_simulator(tmp_path / "s", lambda command: ok(command, {"status": str(command["execute"])})):
-        client = Qmp(tmp_path / "s", command_seconds=5)
+        client = Qmp(tmp_path / "s", command_seconds=60)
         monkeypatch.setattr(client, "_receive", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.execute("first")

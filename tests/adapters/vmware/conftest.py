@@ -29,6 +29,14 @@ MakeSource = Callable[..., VmwareSource]
 StartVsphere = Callable[..., VsphereSimulator]
 
 
+def lose_patience(session: Session) -> None:
+    """Give calls 0.4 s from now on, but not the login before, which a starved machine may be slow with."""
+    _ = session.content
+    assert session._stub is not None
+    session._stub.schemeArgs["timeout"] = 0.4
+    session._stub.DropConnections()
+
+
 @pytest.fixture(scope="module")
 def vcsim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vcsim]:
     """A vCenter with four machines."""

@@ -12,6 +12,7 @@ from pyVmomi import vim
 
 from adapters.errors import AdapterError, SourceConflict, SourceCorrupt, SourceInvalid, SourceNotFound
 from adapters.port import ConfigurationFile, DiskImage, Extent, MachineRestore, Untracked
+from adapters.vmware.restore import recipe
 from adapters.vmware.restore.recipe import read_recipe
 from adapters.vmware.source import VmwareSource
 from tests.adapters.vmware.conftest import MakeSource, StartVsphere
@@ -96,7 +97,14 @@ def test_a_machine_is_made_again(vsphere: VsphereSimulator, source: VmwareSource
     assert len(cards) == 1
     assert not cards[0].connectable.startConnected
     assert (vsphere.datastore / "again" / "again.nvram").read_bytes().startswith(b"MRVN")
-    assert any("network cards" in note for note in made.notes)
+    assert [note for note in made.notes if "network cards" not in note] == []
+    assert len(made.notes) == 1
+
+
+def test_devices_go_by_names_that_pyvmomi_knows() -> None:
+    """A kind that we misspell would be told as not made again in every restore, though each machine has it."""
+    for name in recipe.CONTROLLERS | recipe.CARDS | recipe.GIVEN:
+        assert issubclass(getattr(vim.vm.device, name), vim.vm.device.VirtualDevice)
 
 
 def test_a_machine_made_again_is_backed_up(vsphere: VsphereSimulator, source: VmwareSource) -> None:

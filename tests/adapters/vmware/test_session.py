@@ -20,7 +20,7 @@ from adapters.errors import AdapterError, SourceDenied, SourceInvalid, SourceUna
 from adapters.secret import Secret
 from adapters.vmware.faults import connection_error
 from adapters.vmware.session import Session, Timing, UnansweredCall, newest_known
-from tests.adapters.vmware.conftest import MakeSession
+from tests.adapters.vmware.conftest import MakeSession, lose_patience
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.soap_proxy import SoapProxy, soap_proxy
@@ -84,7 +84,7 @@ def test_no_password_goes_to_a_stranger(vcsim: Vcsim, proxy: SoapProxy, behind: 
     with closing(Session(settings)) as session, pytest.raises(SourceDenied) as caught:
         _ = session.content
     assert caught.value.code == "certificate-changed"
-    assert vcsim.fingerprint.replace(":", "") in str(caught.value)
+    assert vcsim.fingerprint in str(caught.value)
     assert not asked
     assert not proxy.rules.seen
 
@@ -112,6 +112,7 @@ def test_a_wrong_password_is_denied_and_not_shown(vcsim: Vcsim) -> None:
     with closing(Session(settings)) as session, pytest.raises(SourceDenied) as caught:
         _ = session.content
     assert caught.value.code == "login-refused"
+    assert "password" in caught.value.hint
     assert "user" in str(caught.value)
     error: BaseException | None = caught.value
     while error is not None:
@@ -194,8 +195,8 @@ def test_an_effect_finds_a_live_session(vcsim: Vcsim, session_of: MakeSession) -
 
 def test_a_silent_server_ends_the_wait(behind: Vcsim, proxy: SoapProxy, session_of: MakeSession) -> None:
     """A server that accepts and says nothing is unavailable, in the middle of a session and before it."""
-    session = session_of(behind, SOON)
-    _ = session.content
+    session = session_of(behind)
+    lose_patience(session)
     proxy.rules.silent.add("CurrentTime")
     with pytest.raises(SourceUnavailable) as caught:
         session.touch()
@@ -280,13 +281,13 @@ def test_a_call_under_way_at_the_close_leaves_no_connection(
 
     def slowly(answer: bytes) -> bytes:
         heard.set()
-        answered.wait(30)
+        answered.wait(240)
         return answer
 
     proxy.rules.rewrite["CurrentTime"] = slowly
     thread = threading.Thread(target=session.touch)
     thread.start()
-    assert heard.wait(30)
+    assert heard.wait(240)
     session.close()
     answered.set()
     thread.join()

@@ -245,9 +245,9 @@ def consistency(source: VmwareSource, wanted: str) -> tuple[Consistency, str | N
 
 
 def test_the_guest_comes_to_rest(source: VmwareSource) -> None:
-    """With Tools running, Linux file systems are at rest; that applications were not asked is told."""
+    """With Tools running, Linux file systems are at rest; that nobody tells of its applications is told."""
     assert source.consistency == "application"
-    assert consistency(source, "application") == ("filesystem", "guest-without-vss")
+    assert consistency(source, "application") == ("filesystem", "linux-file-systems-only")
     assert consistency(source, "filesystem") == ("filesystem", None)
     assert consistency(source, "crash") == ("crash", None)
 

@@ -11,11 +11,13 @@ from adapters.errors import SourceDenied, SourceNotFound, SourceUnavailable
 from adapters.vmware.properties import read_all
 from adapters.vmware.session import Session, Timing
 from adapters.vmware.tasks import TaskFailed, TaskWaiter
-from tests.adapters.vmware.conftest import MakeSession
+from tests.adapters.vmware.conftest import MakeSession, lose_patience
 from tests.support.soap_proxy import SoapProxy
 from tests.support.vcsim_process import Vcsim
 
 WHAT = "The task did not end well"
+PLENTY = 240
+"""Seconds, for what ends by itself."""
 
 
 def running(answer: bytes) -> bytes:
@@ -45,7 +47,7 @@ class Clock:
 @pytest.fixture
 def session(behind: Vcsim, session_of: MakeSession) -> Session:
     """A session through the proxy, with short waits at the server."""
-    return session_of(behind, Timing(call_seconds=20, wait_seconds=1))
+    return session_of(behind, Timing(call_seconds=PLENTY, wait_seconds=1))
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def start(session: Session) -> Callable[[], vim.Task]:
 
 def test_a_task_gives_its_result(session: Session, start: Callable[[], vim.Task], proxy: SoapProxy) -> None:
     """The result is what the server made, and the server keeps no collector of ours."""
-    snapshot = TaskWaiter(session).wait(start(), WHAT, seconds=20)
+    snapshot = TaskWaiter(session).wait(start(), WHAT, seconds=PLENTY)
     assert isinstance(snapshot, vim.vm.Snapshot)
     assert proxy.rules.seen.count("CreatePropertyCollector") == proxy.rules.seen.count("DestroyPropertyCollector") == 1
 
@@ -67,7 +69,7 @@ def test_a_failed_task_raises_its_fault(session: Session) -> None:
     machine = session.bound(vim.VirtualMachine, read_all(session, vim.VirtualMachine, ["name"])[0].moref)
     task = session.effect(WHAT, machine.PowerOnVM_Task)
     with pytest.raises(TaskFailed) as caught:
-        TaskWaiter(session).wait(task, WHAT, seconds=20)
+        TaskWaiter(session).wait(task, WHAT, seconds=PLENTY)
     assert isinstance(caught.value.fault, vim.fault.InvalidPowerState)
     assert caught.value.error.code == "power-state"
 
@@ -99,10 +101,11 @@ def test_a_silent_server_does_not_hold_us(
 ) -> None:
     """A server that does not answer the wait at all is an error after the call's own timeout."""
     task = start()
-    impatient = session_of(behind, Timing(call_seconds=0.4, wait_seconds=1))
+    impatient = session_of(behind, Timing(wait_seconds=1))
+    lose_patience(impatient)
     proxy.rules.silent.add("WaitForUpdatesEx")
     with pytest.raises(SourceUnavailable) as caught:
-        TaskWaiter(impatient).wait(impatient.bound(vim.Task, task._moId), WHAT, seconds=20)
+        TaskWaiter(impatient).wait(impatient.bound(vim.Task, task._moId), WHAT, seconds=PLENTY)
     assert caught.value.code == "server-silent"
 
 
@@ -111,7 +114,7 @@ def test_we_can_be_stopped(session: Session, start: Callable[[], vim.Task], prox
     proxy.rules.rewrite["WaitForUpdatesEx"] = running
     answers = iter([False, False, True])
     with pytest.raises(SourceUnavailable) as caught:
-        TaskWaiter(session, stopped=lambda: next(answers)).wait(start(), WHAT, seconds=20)
+        TaskWaiter(session, stopped=lambda: next(answers)).wait(start(), WHAT, seconds=PLENTY)
     assert caught.value.code == "task-stopped"
     assert "CancelTask" in proxy.rules.seen
 
@@ -124,7 +127,7 @@ def test_a_lost_collector_is_made_again(
     task = start()
     proxy.rules.faults["WaitForUpdatesEx"] = [fault]
     proxy.rules.rewrite["RetrievePropertiesEx"] = running
-    assert isinstance(TaskWaiter(session).wait(task, WHAT, seconds=20), vim.vm.Snapshot)
+    assert isinstance(TaskWaiter(session).wait(task, WHAT, seconds=PLENTY), vim.vm.Snapshot)
     assert proxy.rules.seen.count("WaitForUpdatesEx") == 2
     assert proxy.rules.seen.count("CreatePropertyCollector") == 2
 
@@ -137,14 +140,14 @@ def test_a_session_that_keeps_dying_is_an_error(
     proxy.rules.faults["WaitForUpdatesEx"] = ["RequestCanceled"] * 50
     proxy.rules.rewrite["RetrievePropertiesEx"] = running
     with pytest.raises(SourceDenied) as caught:
-        TaskWaiter(session).wait(task, WHAT, seconds=20)
+        TaskWaiter(session).wait(task, WHAT, seconds=PLENTY)
     assert caught.value.code == "session-lost"
 
 
 def test_a_task_that_is_gone_is_an_error(session: Session) -> None:
     """A task that the server does not know has not succeeded."""
     with pytest.raises(SourceNotFound):
-        TaskWaiter(session).wait(session.bound(vim.Task, "task-of-yesterday"), WHAT, seconds=20)
+        TaskWaiter(session).wait(session.bound(vim.Task, "task-of-yesterday"), WHAT, seconds=PLENTY)
 
 
 def test_a_truncated_answer_is_followed(session: Session, start: Callable[[], vim.Task], proxy: SoapProxy) -> None:
@@ -159,4 +162,4 @@ def test_a_truncated_answer_is_followed(session: Session, start: Callable[[], vi
         return answer[:start] + answer[end:].replace(b"</returnval>", b"<truncated>true</truncated></returnval>")
 
     proxy.rules.rewrite["WaitForUpdatesEx"] = truncate
-    assert isinstance(TaskWaiter(session).wait(start(), WHAT, seconds=20), vim.vm.Snapshot)
+    assert isinstance(TaskWaiter(session).wait(start(), WHAT, seconds=PLENTY), vim.vm.Snapshot)

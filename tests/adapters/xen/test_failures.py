@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters import errors
-from adapters.xen.failures import _KIND_OF, Redaction, failure_error
+from adapters.xen.failures import _KIND_OF, Redaction, connection_error, failure_error
 from tests.support.xapi.published import PUBLISHED
 
 
@@ -56,3 +56,11 @@ def test_what_was_learnt_is_taken_out() -> None:
     with redaction.hiding("for a while"):
         assert redaction.shown("for a while") == "***"
     assert redaction.shown("for a while") == "for a while"
+
+
+def test_a_host_that_does_not_answer_says_what_to_look_at() -> None:
+    """Refused or silent: the place that was asked, and what to do about it."""
+    for error in (ConnectionRefusedError(111, "Connection refused"), TimeoutError()):
+        told = connection_error(error, "pool.example:443", Redaction())
+        assert "pool.example:443" in told.what
+        assert "--members" in told.hint

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.port import Tracked, Untracked
 from adapters.xen.source import XenSource
+from adapters.xen.transport.exchange import Exchange
 from tests.adapters.xen.conftest import MakeSource, StartPool
 from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt
 from tests.conformance.source_port import OnlineSuite
@@ -83,6 +84,40 @@ def test_it_must_be_asked_for(pool: XapiSimulator, source_of: MakeSource) -> Non
     assert ours(pool) == []
     with frozen(source, "vm") as snapshot:
         assert snapshot.disks["0"].tracking == Untracked("cbt-unsupported")
+
+
+def test_nothing_is_kept_that_could_not_be_compared(start_pool: StartPool, source_of: MakeSource) -> None:
+    """A pool tells differences of VHDs only: where its storage has none, a snapshot would stay for nothing."""
+    formats = ("raw", "qcow2")
+    pool = start_pool([MachineSpec("vm")], srs=(SrSpec("local", features=NO_TRACKING, image_formats=formats),))
+    assert bases_of(source_of(pool, keep_snapshots=True), "vm") == {}
+    assert ours(pool) == []
+
+
+def test_what_the_pool_sends_for_changes_is_the_differences(
+    start_pool: StartPool, source_of: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large disk one block of 2 MiB, and tables, though the whole disk has data."""
+    pool = start_pool([MachineSpec("vm", disks=(DiskSpec(16 * MIB),))], srs=UNTRACKED)
+    serve_streams(pool)
+    pool.write("vm", 0, 0, bytes([1]) * (16 * MIB))
+    source = source_of(pool, keep_snapshots=True)
+    bases = bases_of(source, "vm")
+    pool.write("vm", 0, 5 * MIB, b"later")
+    received: list[int] = []
+    inner = Exchange.read
+
+    def counted(exchange: Exchange, length: int) -> bytes:
+        piece = inner(exchange, length)
+        received.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(Exchange, "read", counted)
+    with frozen(source, "vm", bases) as snapshot:
+        found = [(extent.start, extent.length) for extent in snapshot.disks["0"].changes()]
+    assert found == [(4 * MIB, 2 * MIB)]
+    exported = sum(received)
+    assert 2 * MIB < exported < 2 * MIB + 64 * 1024
 
 
 def test_a_run_that_fails_keeps_the_old_base(pool: XapiSimulator, source: XenSource) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adapters.errors import SourceInvalid
 from adapters.xen.marks import DISK_KEY, disk_mark, is_disk_of, is_snapshot_name_of, snapshot_name
+from adapters.xen.records import vdi_of
+from tests.adapters.xen.records import vdi_record
 
 MACHINE, OTHER = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
 
@@ -26,12 +30,14 @@ def test_what_somebody_named_like_ours_is_not_ours(name: str) -> None:
     assert not is_snapshot_name_of(name, MACHINE)
 
 
-def test_a_disk_is_known_by_its_machine() -> None:
-    """Its mark names the machine, so that no other machine's reconcile touches it."""
-    marked = {DISK_KEY: disk_mark("holdfast-abc", MACHINE)}
+def test_a_disk_is_known_by_its_machine_and_itself() -> None:
+    """Its mark names its machine, so that no other machine's reconcile touches it, and itself: no copy has it."""
+    mark = disk_mark("holdfast-abc", MACHINE, "disk-1")
+    marked = vdi_of("", vdi_record(uuid="disk-1", is_a_snapshot=True, other_config={DISK_KEY: mark}))
     assert is_disk_of(marked, MACHINE)
+    for other in (replace(marked, uuid="disk-2"), replace(marked, snapshot=False), replace(marked, other_config={})):
+        assert not is_disk_of(other, MACHINE)
     assert not is_disk_of(marked, OTHER)
-    assert not is_disk_of({}, MACHINE)
 
 
 @pytest.mark.parametrize("label", ["", "-a", "a b", "a" * 65, "a\n"])

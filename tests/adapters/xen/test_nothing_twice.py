@@ -7,6 +7,7 @@ import pytest
 from adapters.errors import SourceUnavailable
 from adapters.xen.session import Timing, is_read
 from tests.adapters.xen.conftest import MakeSession
+from tests.support.eventually import at_last
 from tests.support.xapi import XapiSimulator
 from tests.support.xapi.faults import Action, CutReply, ExpireSessions, Fail, Garbage, LoseReply, StaySilent
 from tests.support.xapi.published import PUBLISHED
@@ -60,6 +61,7 @@ def test_whatever_spoils_an_effect_it_is_not_sent_again(
 def test_a_silent_host_gets_an_effect_once(pool: XapiSimulator, session_of: MakeSession) -> None:
     """A host that takes a call and never answers is an error after the time a call may take, not a wait."""
     session = session_of(pool, HURRIED)
+    at_last(lambda: session.call("pool.get_all"), SourceUnavailable, "a login in time")
     pool.faults.on("VM.snapshot", StaySilent())
     with pytest.raises(SourceUnavailable) as caught:
         session.call("VM.snapshot", pool.vm("web"), "ours", [])

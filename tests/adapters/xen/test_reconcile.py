@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from adapters.nbd.child import NbdChild
 from adapters.xen.marks import DISK_KEY
 from adapters.xen.source import XenSource
+from adapters.xen.transport.qcowread import RUN_PREFIX
 from tests.adapters.xen.conftest import MakeSource, StartPool
+from tests.adapters.xen.dying import Killed, dying
 from tests.adapters.xen.freezes import bases_of, frozen, machine_named, ours, rebuilt, request
+from tests.support.nbd_peers import need
 from tests.support.xapi.building import MachineSpec
 from tests.support.xapi.simulator import XapiSimulator
-
-
-class Killed(BaseException):
-    """Our process ends here: nothing that would follow is done."""
 
 
 @pytest.fixture
 def pool(start_pool: StartPool) -> XapiSimulator:
     """A machine with one disk."""
     return start_pool([MachineSpec("vm")])
-
-
-def dying(source: XenSource, monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool, number: int = 1) -> None:
-    """Let the process die at the `number`-th call of a method, before it or `after` it was heard; then all fails."""
-    session, seen = source._session, [0]
-    call, task = session.call, session.task
-
-    def hooked(inner: object) -> object:
-        def ask(name: str, *arguments: object, **others: object) -> object:
-            if seen[0] >= number:
-                raise Killed
-            if name == method:
-                seen[0] += 1
-                if seen[0] == number:
-                    if after:
-                        inner(name, *arguments, **others)  # type: ignore[operator]
-                    raise Killed
-            return inner(name, *arguments, **others)  # type: ignore[operator]
-
-        return ask
-
-    monkeypatch.setattr(session, "call", hooked(call))
-    monkeypatch.setattr(session, "task", hooked(task))
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -110,6 +90,71 @@ def test_somebody_elses_things_stay(pool: XapiSimulator, source: XenSource) -> N
     assert source.reconcile(machine, {}) == []
     assert [vdi.uuid for vdi in ours(pool)] == [vdi.uuid for vdi in foreign]
     assert pool.snapshots("vm") == ["holdfast-of-somebody"]
+
+
+def left_behind(pool: XapiSimulator, source_of: MakeSource) -> str:
+    """Let a run die over its snapshot of the machine, and return the snapshot."""
+    source = source_of(pool)
+    machine = machine_named(source, "vm")
+    source.snapshot(machine, request(machine))
+    source.close()
+    (taken,) = pool.records.find("VM", snapshot_of=pool.vm("vm"))
+    return taken
+
+
+def test_a_machine_that_went_back_to_our_snapshot_keeps_its_disk(pool: XapiSimulator, source_of: MakeSource) -> None:
+    """A pool copies marks with disks: a copy, which is the machine's own disk now, is not ours to remove."""
+    pool.write("vm", 0, 5, b"the only copy")
+    taken = left_behind(pool, source_of)
+    source = source_of(pool)
+    source._session.task("VM.revert", taken)
+    assert DISK_KEY in pool.record("VDI", pool.vdi("vm"))["other_config"]
+    source.reconcile(machine_named(source, "vm"), {})
+    assert pool.content("vm")[5:18] == b"the only copy"
+    assert ours(pool) == []
+
+
+def test_snapshots_of_a_copied_disk_are_whose_they_are(pool: XapiSimulator, source_of: MakeSource) -> None:
+    """Of a machine made from our snapshot: what we take is known as its own, what somebody takes stays somebody's."""
+    taken = left_behind(pool, source_of)
+    source = source_of(pool)
+    pool.records.set("VM", source._session.task("VM.clone", taken, "copy"), is_a_template=False)
+    source._session.task("VM.snapshot", pool.vm("copy"), "somebody's")
+    (theirs,) = pool.records.find("VM", name_label="somebody's")
+    disk = pool.record("VBD", pool.record("VM", theirs)["VBDs"][0])["VDI"]
+    bases = bases_of(source, "copy")
+    assert source.reconcile(machine_named(source, "vm"), {}) != []
+    assert source.reconcile(machine_named(source, "copy"), bases) == []
+    assert [vdi.uuid in bases["0"] or vdi.ref == disk for vdi in ours(pool)] == [True, True]
+    pool.write("copy", 0, 9, b"later")
+    with frozen(source, "copy", bases) as snapshot:
+        assert rebuilt(snapshot.disks["0"], pool.content("vm")) == pool.content("copy")
+    assert pool.records.exists("VDI", disk)
+
+
+@pytest.mark.parametrize("snapshot_stays", [True, False])
+def test_a_dead_reader_is_ended(
+    pool: XapiSimulator, source_of: MakeSource, tmp_path: Path, snapshot_stays: bool
+) -> None:
+    """A server of an exported disk whose owner died ends, with its folder, whether its snapshot is there or not."""
+    need("qemu-nbd")
+    taken = left_behind(pool, source_of)
+    (vdi,) = ours(pool)
+    source = source_of(pool)
+    if not snapshot_stays:
+        source._session.task("VM.destroy", taken)
+    child = NbdChild(tmp_path / "run", RUN_PREFIX, {"vdi": vdi.uuid, "label": "disk"})
+    disk = str(pool.disks.path(vdi.ref))
+    child.start(["qemu-nbd", "--read-only", "--format=raw", f"--socket={child.socket}", child.pid_option, disk])
+    try:
+        with closing(child.connect()):
+            child._owner.close()  # the kernel does as much for the dead
+            done = [leftover.action for leftover in source.reconcile(machine_named(source, "vm"), {})]
+        assert done == ["ended", "removed"]
+        assert list((tmp_path / "run").glob(f"{RUN_PREFIX}*")) == []
+        assert ours(pool) == []
+    finally:
+        child.close()
 
 
 def test_broken_tracking_does_not_pile_up(pool: XapiSimulator, source: XenSource) -> None:

@@ -146,11 +146,23 @@ def test_what_cannot_be_removed_is_told(pool: XapiSimulator, source: XenSource) 
     """The error names what remains, by the kind and the label, as its hint and as a note."""
     request = wanted(source)
     pool.faults.on("PUT /import_raw_vdi", CutStream(MIB))
-    pool.faults.on("VDI.destroy", Fail("VDI_IN_USE", ("x", "destroy")))
+    pool.faults.on("VDI.destroy", Fail("OPERATION_NOT_ALLOWED", ("x",)))
     with pytest.raises(AdapterError) as caught:
         source.restore_machine(request, lambda _: None)
     assert LABEL in caught.value.hint
     assert caught.value.__notes__ == [caught.value.hint]
+
+
+def test_a_disk_that_a_host_still_holds_is_removed_all_the_same(pool: XapiSimulator, source: XenSource) -> None:
+    """A host lets go of a disk some time after its import broke off: it is asked again."""
+    request = wanted(source)
+    before = len(pool.records.find("VDI"))
+    pool.faults.on("PUT /import_raw_vdi", CutStream(MIB))
+    pool.faults.on("VDI.destroy", Fail("VDI_IN_USE", ("x", "destroy")), times=3)
+    with pytest.raises(AdapterError) as caught:
+        source.restore_machine(request, lambda _: None)
+    assert caught.value.hint == ""
+    assert len(pool.records.find("VDI")) == before
 
 
 def test_an_interrupted_caller_leaves_nothing(pool: XapiSimulator, source: XenSource) -> None:

@@ -110,3 +110,24 @@ def test_a_user_without_rights(pool: XapiSimulator, source: XenSource) -> None:
         bases_of(source, "web")
     assert caught.value.code == "rbac-permission-denied"
     assert "README" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("purposes", "transports", "said"),
+    [
+        (["nbd"], ("nbd", "export"), "disks travel over nbd"),
+        ([], ("nbd", "export"), "disks travel whole each time (export): no network has the purpose nbd"),
+        (["nbd"], ("export",), "disks travel whole each time (export)"),
+        (["insecure_nbd"], ("nbd", "export"), "disks travel whole each time (export)"),
+        (["insecure_nbd"], ("nbd", "insecure_nbd"), "disks travel over insecure_nbd"),
+        (["nbd", "insecure_nbd"], ("nbd",), "no way to the disks"),
+        ([], ("nbd",), "no way to the disks"),
+    ],
+)
+def test_a_check_says_how_disks_would_travel(
+    pool: XapiSimulator, source_of: MakeSource, purposes: list[str], transports: tuple[str, ...], said: str
+) -> None:
+    """Before the first backup of hours, not after it."""
+    (network,) = pool.records.find("network")
+    pool.records.set("network", network, purpose=purposes)
+    assert any(ability.startswith(said) for ability in source_of(pool, transports=transports).check().abilities)

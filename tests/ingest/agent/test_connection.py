@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ingest.agent.connection import Line, Receiver
 from storage.errors import HoldfastError, Invalid, Unavailable
+from tests.support.long_answers import long_answers
 
 PIN = "AB:" * 31 + "ab"
 
@@ -83,3 +86,14 @@ def test_what_is_no_token_is_not_sent(token: str) -> None:
         Line(Receiver("http://localhost"), token)
     assert refused.value.code == "agent-token"
     assert not token or token not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_an_answer_that_is_too_long_is_closed(tmp_path: Path, status: int) -> None:
+    """No more of it is read than an answer may have, and its socket is closed with it."""
+    with long_answers(tmp_path / "ca", status) as server:
+        line = Line(Receiver(f"https://localhost:{server.port}", ca_file=server.ca_file), "token", patience=0)
+        with pytest.raises(HoldfastError):
+            line.request("GET", "/machine")
+        assert server.all_closed()
+        line.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
@@ -19,6 +18,7 @@ from ingest.agent.frames import MAX_BODY_BYTES
 from ingest.agent.protocol import PREFIX, RunFailed
 from tests.support.agent_lab import AgentLab, Receiving
 from tests.support.agent_peer import AgentPeer, disk
+from tests.support.eventually import eventually
 from tests.support.lab import CHUNK, MIB
 
 CONTENT = Random(1).randbytes(MIB)
@@ -318,11 +318,11 @@ def test_a_slow_body_is_given_up(agents: AgentLab) -> None:
 
 def test_a_silent_agent_is_given_up(agents: AgentLab) -> None:
     """An agent that says nothing for too long makes room for the next one; the run is recorded as failed."""
-    with agents.receiving_here(idle=0.5) as door:
+    with agents.receiving_here(idle=2.0) as door:
         peer = door.peer(agents.secret("web"))
         peer.open("web", disk(MIB))
         _until(peer, said.AskBytes)
-        time.sleep(0.8)
+        eventually(lambda: agents.lab.of_type(ev.BackupFailed), "it is given up")
         _failed(peer, "agent-silent")
         assert peer.open("web", disk(MIB)).status == 200
         assert isinstance(peer.play(CONTENT), said.PointMade)

@@ -99,7 +99,7 @@ def built_in() -> list[Device]:
     ]
     keyboard = vim.vm.device.VirtualKeyboard(key=600, controllerKey=300, unitNumber=0)
     card = vim.vm.device.VirtualVideoCard(key=500, controllerKey=PCI_KEY, unitNumber=0, videoRamSizeInKB=8192)
-    return [*controllers, keyboard, card]
+    return [*controllers, keyboard, card, vim.vm.device.VirtualVMCIDevice(key=12000, controllerKey=PCI_KEY)]
 
 
 def controller(disk_keys: list[int]) -> Device:

@@ -22,7 +22,8 @@ Area = tuple[int, int]
 
 _GROUP = "filters"
 _EXPORT = "changes"
-_SECONDS = 30.0
+_SECONDS = 240.0
+"""A machine that is starved, or whose disk is, is no failure of QEMU; one that died is heard at once."""
 
 
 class DiskEngine:
@@ -54,7 +55,7 @@ class DiskEngine:
                 stdout=log,
                 stderr=log,
             )
-        self._qmp = eventually(lambda: self._connect(socket), "QEMU answers")
+        self._qmp = eventually(lambda: self._connect(socket), "QEMU answers", seconds=_SECONDS)
         self._qmp.execute("object-add", {"qom-type": "throttle-group", "id": _GROUP})
         self._qmp.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": str(self._nbd)}}})
 
@@ -163,7 +164,7 @@ class DiskEngine:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return Qmp(socket)
+            return Qmp(socket, greeting_seconds=_SECONDS, command_seconds=_SECONDS)
         except SourceUnavailable:
             return None
 

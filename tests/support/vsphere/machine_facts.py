@@ -117,6 +117,7 @@ class MachineFacts(Entity):
             guestState="running" if running else "notRunning",
             toolsStatus="toolsOk" if running else "toolsNotRunning",
             toolsRunningStatus="guestToolsRunning" if running else "guestToolsNotRunning",
+            guestFamily="linuxGuest" if running else None,
         )
 
     @prop

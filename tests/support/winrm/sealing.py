@@ -1,7 +1,7 @@
-"""Who a connection belongs to, and the encryption that comes with it: Basic, NTLM, and NTLM inside Negotiate.
+"""Who a connection belongs to, and the encryption that comes with it: Basic, NTLM, Negotiate and CredSSP.
 
-NTLM is pyspnego's, server side; MIME parts are those of MS-WSMV 2.2.9.1. pyspnego reads accounts from the file that an
-environment variable names, so all simulators of a process have the same account.
+NTLM and CredSSP are pyspnego's, server side; MIME parts are those of MS-WSMV 2.2.9.1. pyspnego reads accounts from the
+file that an environment variable names, so all simulators of a process have the same account.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Peer:
             if not self.known:
                 raise PermissionError("wrong password")
             return None
-        if scheme.lower() not in ("ntlm", "negotiate"):
+        if scheme.lower() not in ("ntlm", "negotiate", "credssp"):
             raise PermissionError("no such scheme")
         if self._context is None or self._context.complete:
             self._context = spnego.server(protocol=scheme.lower(), channel_bindings=self._bindings)

@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
         self.faults = faults
         self.context: ssl.SSLContext | None = None
         self.leaf: bytes | None = None
-        self.schemes: tuple[str, ...] = ("Negotiate", "NTLM", "Basic")
+        self.schemes: tuple[str, ...] = ("Negotiate", "NTLM", "Basic", "CredSSP")
         self.closing = Event()
         self.lock = Lock()
         self.requests = 0
@@ -110,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         self.peer = Peer(self.server.leaf)
         self.asked = False
+        self.final_token: str | None = None
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
@@ -158,9 +159,10 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self, body: bytes) -> None:
         """Answer a message of somebody who is known."""
         sealed = "multipart/encrypted" in self.headers.get("Content-Type", "")
+        token, self.final_token = self.final_token, None
+        headers = [("WWW-Authenticate", token)] if token else []
         if not body:
-            token = getattr(self, "final_token", None)
-            self._send(200, "text/plain", b"", headers=[("WWW-Authenticate", token)] if token else [])
+            self._send(200, "text/plain", b"", headers=headers)
             return
         if sealed:
             try:
@@ -175,9 +177,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.operations[message.operation] += 1
         status, answer = self._answer(message)
         if sealed and not self.server.faults.plain_answers:
-            self._send(status, *self.peer.seal(answer))
+            self._send(status, *self.peer.seal(answer), headers=headers)
         else:
-            self._send(status, "application/soap+xml;charset=UTF-8", answer)
+            self._send(status, "application/soap+xml;charset=UTF-8", answer, headers=headers)
 
     def _answer(self, message: wsman.Message) -> tuple[int, bytes]:
         """Status and body of an answer. Raises HungUp where there is to be none."""

@@ -17,12 +17,16 @@ NO_TRACKING = tuple(feature for feature in TRACKING if feature != "VDI_CONFIG_CB
 
 @dataclass(frozen=True)
 class SrSpec:
-    """A storage repository; `type` names its driver, `features` are the driver's."""
+    """A storage repository; `type` names its driver, whose are the `features` and the `image_formats`.
+
+    Drivers before xapi 26.15 name no formats, as some do after it.
+    """
 
     name: str
     type: str = "ext"
     features: Sequence[str] = TRACKING
     shared: bool = False
+    image_formats: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def add_sr(world: World, spec: SrSpec) -> str:
     records = world.records
     if not records.find("SM", type=spec.type):
         features = dict.fromkeys(spec.features, 1)
-        records.create("SM", type=spec.type, name_label=spec.type, features=features)
+        formats = list(spec.image_formats)
+        records.create("SM", type=spec.type, name_label=spec.type, features=features, supported_image_formats=formats)
     sr = records.create("SR", name_label=spec.name, type=spec.type, shared=spec.shared, physical_size=1 << 40)
     for host in world.hosts if spec.shared else world.hosts[:1]:
         records.create("PBD", SR=sr, host=host, currently_attached=True)

@@ -123,7 +123,10 @@ def _end(pool: XapiSimulator, task: str, **outcome: Any) -> None:
 
 def _export(pool: XapiSimulator, request: HttpRequest, vdi: str) -> None:
     form = request.query.get("format", "raw")
-    if form not in ("raw", "vhd", "qcow2"):
+    known = {"raw", "vhd"}.union(
+        *(pool.record("SM", ref)["supported_image_formats"] for ref in pool.records.find("SM"))
+    )
+    if form not in known:
         request.send(404, {})
         raise XapiFailure("INTERNAL_ERROR", f"Unknown format {form}")
     with tempfile.TemporaryDirectory(prefix="export-") as folder:

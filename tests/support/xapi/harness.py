@@ -13,8 +13,8 @@ import msgspec
 from adapters.errors import AdapterError
 from adapters.port import Snapshot
 from adapters.xen.marks import DISK_KEY
+from adapters.xen.removing import Patience
 from adapters.xen.session import Session
-from adapters.xen.snapshots import Patience
 from adapters.xen.source import XenSource
 from tests.support.xapi.simulator import XapiSimulator
 

@@ -174,7 +174,9 @@ def test_a_silent_host_is_an_error_and_no_wait(start_host: StartHost, runner_of:
 def test_nobody_listens(start_host: StartHost, runner_of: MakeRunner) -> None:
     """A port where nothing answers is told as such."""
     host = start_host()
-    assert refusal(runner_of(host, port=1)).code == "server-unreachable"
+    error = refusal(runner_of(host, port=1))
+    assert error.code == "server-unreachable"
+    assert "listener" in error.hint
 
 
 # --- what interrupts us ---
@@ -304,6 +306,12 @@ def test_an_error_of_windows_is_told_by_its_number_or_name(
     """The script's own kind and code count first, then the HRESULT, then the CIM error's name."""
     told = script_error(error, "machines", "hv1")
     assert (type(told), told.code) == (kind, code)
+
+
+def test_a_scripts_own_failure_says_what_to_do_next() -> None:
+    """Scripts carry no advice; what is known of their codes is added here."""
+    told = script_error({"kind": "invalid", "code": "cluster-missing", "message": "m"}, "cluster-nodes", "hv1")
+    assert "--cluster" in told.hint
 
 
 def test_words_of_others_are_cleaned() -> None:

@@ -18,6 +18,7 @@ WAYS = [
     pytest.param({}, {}, id="ntlm-https"),
     pytest.param({"tls": False}, {}, id="ntlm-http"),
     pytest.param({}, {"authentication": "basic"}, id="basic-https"),
+    pytest.param({}, {"authentication": "credssp"}, id="credssp-https"),
 ]
 
 

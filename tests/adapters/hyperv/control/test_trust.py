@@ -111,7 +111,7 @@ def test_a_ca_bundle_of_the_environment_makes_nobody_trusted(
     assert refusal(runner_of(host, ca_file=Authority(tmp_path / "other").ca_file)).code == "certificate-untrusted"
 
 
-@pytest.mark.parametrize("authentication", ["ntlm", "basic"])
+@pytest.mark.parametrize("authentication", ["ntlm", "basic", "credssp"])
 def test_a_wrong_password_is_refused_and_told_nowhere(
     start_host: StartHost, runner_of: MakeRunner, authentication: str
 ) -> None:

@@ -65,6 +65,9 @@ def test_what_is_missing_is_told_apart(files: SmbFiles, drive: Path) -> None:
         (SourceInvalid, "smb-not-a-file"),
     ]
     assert not files.exists(rf"{DRIVE}\none")
+    with pytest.raises(SourceNotFound) as absent:  # not "no such file": the share is what to look at
+        files.exists(rf"\\{HOST}\D$\file")
+    assert absent.value.code == "smb-share-missing"
 
 
 def test_nothing_is_overwritten(files: SmbFiles, drive: Path) -> None:
@@ -160,6 +163,7 @@ def test_a_server_that_is_not_there_is_told(samba: Samba) -> None:
         files.open(rf"{DRIVE}\a")
     files.close()
     assert (refused.value.kind, refused.value.code, slept) == ("unavailable", "smb-connect", [])
+    assert "--smb-port" in refused.value.hint
 
 
 def test_connections_are_shared_and_given_back(samba: Samba, drive: Path) -> None:

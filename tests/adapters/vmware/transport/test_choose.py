@@ -43,7 +43,7 @@ VIRTUAL = ProxyFacts(virtual=True, machine_server_uuid="vc-1", free_disk_slots=3
         ("hotadd", {}, {"virtual": True}, "same vCenter"),
         ("hotadd", {"server_uuid": "vc-2"}, {"virtual": True, "machine_server_uuid": "vc-1"}, "same vCenter"),
         ("hotadd", {"controller": "ide"}, {}, "IDE"),
-        ("hotadd", {}, {"free_disk_slots": 0}, "no free SCSI slot"),
+        ("hotadd", {}, {"virtual": True, "free_disk_slots": 0}, "no free SCSI slot"),
         ("hotadd", {"encrypted": True}, {"encrypted": False}, "encrypted"),
         ("hotadd", {}, {"vddk_missing": "no plugin"}, "no plugin"),
         ("nbdssl", {}, {"vddk_missing": "no plugin"}, "no plugin"),

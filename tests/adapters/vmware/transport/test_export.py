@@ -62,7 +62,9 @@ def open_export(server: FolderServer, lease: NfcLease, runtime_dir: Path) -> Ite
     """Open readers, and close them at the end."""
     readers: list[ExportReader] = []
 
-    def opened(spool: Spool | None = None, alive_seconds: float = 60.0, **changes: Any) -> ExportReader:
+    def opened(
+        spool: Spool | None = None, alive_seconds: float = 60.0, timeout_seconds: float = 60.0, **changes: Any
+    ) -> ExportReader:
         settings = {
             "port": server.port,
             "ssl_context": server.trust(),
@@ -72,7 +74,7 @@ def open_export(server: FolderServer, lease: NfcLease, runtime_dir: Path) -> Ite
         }
         reader = ExportReader(
             disk_access(runtime_dir, **(settings | changes)),
-            timeout_seconds=0.5,
+            timeout_seconds=timeout_seconds,
             lease_options={"alive_seconds": alive_seconds, "sleep": lambda _: None},
             spool=spool,
         )
@@ -150,7 +152,7 @@ def test_a_broken_download_is_an_error(
 ) -> None:
     """A stream that is cut, refused or silent fails every reader, and the lease is aborted."""
     server.faults.append(fault)
-    reader = open_export()
+    reader = open_export(timeout_seconds=0.5 if fault == "silent" else 60)
     error = refused(reader)
     assert (type(error), error.code) == (kind, code)
     reader.close()

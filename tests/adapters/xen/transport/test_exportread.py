@@ -150,7 +150,7 @@ def test_a_dead_session_is_an_error_that_says_so(lab: PoolLab) -> None:
             return stale
 
     lab.pool.expire_sessions()
-    reader = ExportRead(replace(access, pool=Stale()), timeout_seconds=5)
+    reader = ExportRead(replace(access, pool=Stale()), timeout_seconds=60)
     error = refused(reader, lab)
     assert (type(error), error.code) == (SourceDenied, "transfer-refused")
     assert stale.reveal() not in f"{error} {error!r}"
@@ -164,10 +164,10 @@ def test_a_host_that_does_not_see_the_disk_sends_us_on(tmp_path: Path) -> None:
     """A redirection within the pool is followed, its certificate verified; the session's id is in no URL."""
     with pool_lab(tmp_path, hosts=2) as lab:
         access = replace(lab.access(lab.snapshot()), host=lab.pool.addresses[1])
-        reader = ExportRead(access, format="raw", timeout_seconds=5)
+        reader = ExportRead(access, format="raw", timeout_seconds=60)
         assert read(reader) == lab.pool.content("web")
         reader.close()
-        elsewhere = ExportRead(replace(access, hosts=frozenset({lab.pool.addresses[1]})), timeout_seconds=5)
+        elsewhere = ExportRead(replace(access, hosts=frozenset({lab.pool.addresses[1]})), timeout_seconds=60)
         error = refused(elsewhere, lab)
         assert (type(error), error.code) == (SourceDenied, "redirected-elsewhere")
         elsewhere.close()
@@ -197,7 +197,7 @@ def test_a_disk_too_large_for_a_vhd_travels_otherwise(lab: PoolLab) -> None:
 
 def test_a_disk_in_use_is_told_in_the_pools_words(lab: PoolLab) -> None:
     """A disk that a machine writes is no snapshot: 200 and a hang-up, and the reason in the task."""
-    reader = ExportRead(lab.access(lab.pool.vdi("web")), timeout_seconds=10)
+    reader = ExportRead(lab.access(lab.pool.vdi("web")), timeout_seconds=60)
     assert refused(reader, lab).code == "vdi-in-use"
     reader.close()
 
@@ -207,7 +207,7 @@ def test_a_disk_that_is_gone_is_told(lab: PoolLab) -> None:
     vdi = lab.snapshot()
     access = lab.access(vdi)
     lab.session.call("VDI.destroy", vdi)
-    reader = ExportRead(access, timeout_seconds=5)
+    reader = ExportRead(access, timeout_seconds=60)
     with pytest.raises(AdapterError) as error:
         list(reader.extents())
     assert isinstance(error.value, SourceNotFound | SourceInvalid | SourceUnavailable)
@@ -235,16 +235,16 @@ def test_changes_come_from_a_relative_vhd(lab: PoolLab) -> None:
     lab.pool.write("web", 0, 0, bytes(MIB))
     lab.pool.write("web", 0, SIZE - 1, b"!")
     newer = lab.snapshot()
-    changes = exported_changes(lab.access(newer), lab.access(older).uuid, timeout_seconds=5)
+    changes = exported_changes(lab.access(newer), lab.access(older).uuid, timeout_seconds=60)
     assert changes == (
         Extent(0, 2 * MIB, zero=False),
         Extent(4 * MIB, 2 * MIB, zero=False),
         Extent(10 * MIB, MIB, zero=False),
     )
-    assert exported_changes(lab.access(newer), lab.access(newer).uuid, timeout_seconds=5) == ()
+    assert exported_changes(lab.access(newer), lab.access(newer).uuid, timeout_seconds=60) == ()
     for fault in (CutStream(4 * MIB), FailTask("VDI_IO_ERROR")):
         lab.pool.faults.on(GET, fault)
         with pytest.raises(AdapterError) as error:
-            exported_changes(lab.access(newer), lab.access(older).uuid, timeout_seconds=5)
+            exported_changes(lab.access(newer), lab.access(older).uuid, timeout_seconds=60)
         assert error.value.code == "vdi-io-error"
     assert not lab.pool.records.find("task")

@@ -17,6 +17,7 @@ from adapters.xen.transport.qcowread import RUN_PREFIX, QcowRead, end_strays
 from adapters.xen.transport.qcowtables import require_whole
 from tests.adapters.xen.transport.pools import MIB, SIZE, PoolLab, pool_lab
 from tests.support.nbd_peers import need
+from tests.support.xapi.building import SrSpec
 from tests.support.xapi.faults import CutStream, FailTask, StaySilent
 
 GET = "GET /export_raw_vdi"
@@ -26,7 +27,7 @@ GET = "GET /export_raw_vdi"
 def lab(tmp_path: Path) -> Iterator[PoolLab]:
     """A pool of one host; no task, no spool and no server is left."""
     need("qemu-img", "qemu-nbd")
-    with pool_lab(tmp_path) as made:
+    with pool_lab(tmp_path, srs=(SrSpec("local", image_formats=("raw", "vhd", "qcow2")),)) as made:
         yield made
         assert not made.pool.records.find("task")
         assert not list(made.runtime_dir.glob(f"{RUN_PREFIX}*"))
@@ -34,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[PoolLab]:
 
 def refused(lab: PoolLab) -> AdapterError:
     """Return what both ways of reading raise."""
-    reader = QcowRead(lab.access(lab.snapshot()), timeout_seconds=10)
+    reader = QcowRead(lab.access(lab.snapshot()), timeout_seconds=60)
     with pytest.raises(AdapterError) as error:
         list(reader.extents())
     with pytest.raises(type(error.value)):
@@ -46,7 +47,7 @@ def refused(lab: PoolLab) -> AdapterError:
 def test_the_disk_is_read(lab: PoolLab) -> None:
     """Extents and bytes are the snapshot's; the server ends with the reader."""
     access = lab.access(lab.snapshot())
-    reader = QcowRead(access, timeout_seconds=10)
+    reader = QcowRead(access, timeout_seconds=60)
     extents = list(reader.extents())
     assert [extent.start for extent in extents] == [0, *(extent.end for extent in extents[:-1])]
     assert Extent(3 * MIB, 4 * MIB, zero=True) in extents
