@@ -92,11 +92,6 @@ class RunState:
         """Whether the run has not ended; if its process is gone, it died."""
         return self.outcome is None
 
-    @property
-    def may_have_left(self) -> bool:
-        """Whether something with the run's label may still be at the source."""
-        return self.snapshot not in ("none", "released")
-
 
 def _requested(state: RunState, event: SnapshotRequested) -> RunState:
     return _moved(state, event, ("none", "released"), "requested")

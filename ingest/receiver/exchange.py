@@ -84,11 +84,6 @@ class Exchange:
         self.last_frame_at = self._monotonic()
         return answer
 
-    def heard(self) -> None:
-        """Note that the agent is there."""
-        with self._changed:
-            self._heard_at = self._monotonic()
-
     def questions(self, after: int, wait: float) -> tuple[Question, ...]:
         """What is not answered of the questions behind number `after`; waits up to `wait` seconds for one."""
         until = self._monotonic() + wait

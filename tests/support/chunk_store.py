@@ -13,10 +13,10 @@ from storage.chunks.pending import Written
 from storage.chunks.rows import ChunkRows, ZeroRuns, concat_rows
 from storage.chunks.store import ChunkStore
 from storage.keys import KeyRing
-from storage.objects.memory import MemoryObjects
 from storage.objects.port import ObjectStore
 from storage.packs.format import PackHeader
 from storage.packs.writer import FinishedPack, PackBuilder
+from tests.support.memory_objects import MemoryObjects
 
 MASTER = bytes(range(32))
 REPOSITORY = UUID("8f14e45f-ceea-467f-a8d8-2f1f0d1c7a11")

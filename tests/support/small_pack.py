@@ -8,11 +8,11 @@ import zstandard
 from blake3 import blake3
 
 from storage.keys import KeyRing
-from storage.objects.memory import MemoryObjects
 from storage.packs.format import RAW, ZSTD, pack_name
 from storage.packs.reader import PackReader
 from storage.packs.writer import FinishedPack
 from tests.support.chunk_store import MASTER, REPOSITORY, build_pack, noise
+from tests.support.memory_objects import MemoryObjects
 
 PLAIN = (b"holdfast " * 12, noise(40, 1), b"a" * 64)
 

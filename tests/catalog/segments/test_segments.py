@@ -18,7 +18,7 @@ from catalog.segments.ship import ship, shipped
 from catalog.segments.store import SegmentStore
 from storage.errors import Corrupt, Denied, HoldfastError
 from storage.keys import KeyRing
-from storage.objects.memory import MemoryObjects
+from tests.support.memory_objects import MemoryObjects
 from tests.support.recorded import REPOSITORY, Author
 
 KEYS = KeyRing(bytes(range(32)))

@@ -8,8 +8,8 @@ import pytest
 
 from storage.chunks import pending
 from storage.chunks.store import ChunkStore
-from storage.objects.memory import MemoryObjects
 from tests.support.chunk_store import CHUNK, make_store
+from tests.support.memory_objects import MemoryObjects
 
 
 @pytest.fixture

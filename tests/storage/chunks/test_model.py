@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from storage.chunks.pending import Written
-from storage.objects.memory import MemoryObjects
 from tests.support.chunk_store import CHUNK, BytesDisk, apply, blocks_of, make_store, noise, rows_in
+from tests.support.memory_objects import MemoryObjects
 
 MAX_BLOCKS = 24
 

@@ -12,10 +12,10 @@ from storage.chunks.reader import plan_stretches
 from storage.chunks.rows import ChunkRows, empty_rows
 from storage.chunks.store import ChunkStore
 from storage.errors import Corrupt, HoldfastError, NotFound, Unavailable
-from storage.objects.memory import MemoryObjects
 from storage.packs.format import MAX_RECORD_BYTES, RECORD_OVERHEAD, pack_name
 from tests.support.chunk_store import CHUNK, back_up, make_store, noise, replace_object, rows_in
 from tests.support.faults import FaultyObjects
+from tests.support.memory_objects import MemoryObjects
 
 
 def content_of(blocks: int) -> bytes:

@@ -8,9 +8,9 @@ import pytest
 
 from storage.chunks.store import ChunkStore
 from storage.errors import Corrupt, HoldfastError, Invalid, NotFound
-from storage.objects.memory import MemoryObjects
 from storage.packs.format import TRAILER_BYTES, pack_name
 from tests.support.chunk_store import CHUNK, back_up, make_store, noise, replace_object, restored, rows_in
+from tests.support.memory_objects import MemoryObjects
 
 CONTENT = b"".join(noise(CHUNK, block) for block in range(60))
 

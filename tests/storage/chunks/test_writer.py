@@ -12,7 +12,6 @@ from storage.chunks.pending import Written
 from storage.chunks.store import ChunkStore
 from storage.errors import Invalid
 from storage.objects.local import LocalObjects
-from storage.objects.memory import MemoryObjects
 from storage.packs.format import RECORD_OVERHEAD, pack_name
 from tests.support.chunk_store import (
     CHUNK,
@@ -25,6 +24,7 @@ from tests.support.chunk_store import (
     restored,
     rows_in,
 )
+from tests.support.memory_objects import MemoryObjects
 
 
 class Known:

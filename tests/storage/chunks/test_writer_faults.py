@@ -12,7 +12,6 @@ from storage.chunks import pending
 from storage.chunks.pending import Written
 from storage.chunks.store import ChunkStore
 from storage.errors import Conflict, HoldfastError, Limit, Unavailable
-from storage.objects.memory import MemoryObjects
 from storage.packs.format import pack_name
 from tests.support.chunk_store import (
     CHUNK,
@@ -25,6 +24,7 @@ from tests.support.chunk_store import (
     restored,
 )
 from tests.support.faults import FaultyObjects
+from tests.support.memory_objects import MemoryObjects
 
 
 class FailingDisk(BytesDisk):

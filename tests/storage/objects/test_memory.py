@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.objects.memory import MemoryObjects
 from tests.conformance.object_store import ObjectStoreSuite
+from tests.support.memory_objects import MemoryObjects
 
 
 class TestMemoryObjects(ObjectStoreSuite):

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from storage.keys import KeyRing
-from storage.objects.memory import MemoryObjects
 from storage.packs.decode import Decoder
 from storage.packs.format import HEAD_BYTES, TAG_BYTES, pack_name, parse_head, record_nonce
 from storage.packs.reader import PackReader
 from storage.packs.verify import verify_stored
 from tests.support.chunk_store import MASTER, REPOSITORY, build_pack
+from tests.support.memory_objects import MemoryObjects
 from tests.support.small_pack import PLAIN, make_small_pack
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "packs"

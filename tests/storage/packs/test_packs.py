@@ -7,7 +7,6 @@ import pytest
 
 from storage.errors import Corrupt, Limit, NotFound
 from storage.keys import KeyRing
-from storage.objects.memory import MemoryObjects
 from storage.packs.decode import Decoder
 from storage.packs.format import (
     ENTRY,
@@ -24,6 +23,7 @@ from storage.packs.reader import PackReader
 from storage.packs.verify import verify_stored
 from storage.packs.writer import PackBuilder
 from tests.support.chunk_store import MASTER, REPOSITORY, build_pack, noise, replace_object
+from tests.support.memory_objects import MemoryObjects
 from tests.support.small_pack import SmallPack, chunk
 
 

@@ -1,4 +1,4 @@
-"""Objects in memory, for tests and dry runs; imports `storage` only. Nothing survives the process."""
+"""Objects in memory: the ObjectStore port without a disk. Nothing survives the process."""
 
 from __future__ import annotations
 
