@@ -153,7 +153,7 @@ def test_a_machine_that_a_killed_restore_left_is_removed(
     vsphere.faults.stay_silent("PUT /folder", after=2)
     with lab.start("restore", point, "--to-source", "dc1", "--as", "half") as restore:
         first = vsphere.datastore / "half" / "disk-0.vmdk"
-        eventually(lambda: first.exists() or restore.poll() is not None, "the first disk is there")
+        eventually(lambda: vsphere.faults.all_happened or restore.poll() is not None, "the second disk is on its way")
         restore.kill()
     assert first.exists()
     answer = lab.run("backup", "dc1/db")

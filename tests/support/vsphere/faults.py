@@ -151,6 +151,12 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
+    @property
+    def all_happened(self) -> bool:
+        """Whether whatever was to go wrong with a call has."""
+        with self._lock:
+            return not any(rule.times for rules in self._rules.values() for rule in rules)
+
     def take(self, call: str, *kinds: type) -> Action | None:
         """Count a call; return what is to go wrong with it among `kinds`, if anything."""
         with self._lock:
