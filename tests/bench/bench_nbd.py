@@ -7,17 +7,15 @@ of a comparison hold the same random bytes in memory and are read by nbdcopy.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from adapters.nbd import NbdClient, NbdServer, UnixAddress
-from tests.bench.figures import Figure, figure
+from tests.bench.figures import Figure, figure, rates
 from tests.support.nbd_peers import nbdkit, uri
 
 MIB = 1 << 20
@@ -73,8 +71,12 @@ def run() -> list[Figure]:
 
 
 def _clients(address: str) -> list[Figure]:
-    copy, one, two = _rates(
-        lambda: _nbdcopy(address), lambda: _read(address, connections=1), lambda: _read(address, connections=2)
+    copy, one, two = rates(
+        DATA_BYTES,
+        ROUNDS,
+        lambda: _nbdcopy(address),
+        lambda: _read(address, connections=1),
+        lambda: _read(address, connections=2),
     )
     return [
         figure("nbd client, 1 thread", one, "GB/s"),
@@ -84,22 +86,11 @@ def _clients(address: str) -> list[Figure]:
 
 
 def _servers(plugin: str, ours: str) -> list[Figure]:
-    theirs, own = _rates(lambda: _nbdcopy(plugin), lambda: _nbdcopy(ours))
+    theirs, own = rates(DATA_BYTES, ROUNDS, lambda: _nbdcopy(plugin), lambda: _nbdcopy(ours))
     return [
         figure("nbd server, read by nbdcopy", own, "GB/s"),
         figure("nbd server / nbdkit python plugin", own / theirs, "ratio", ">= 1.0"),
     ]
-
-
-def _rates(*reads: Callable[[], None]) -> list[float]:
-    """Return each read's median rate in GB/s; a first round warms up and is not counted."""
-    seconds: list[list[float]] = [[] for _ in reads]
-    for _ in range(ROUNDS + 1):
-        for taken, read in zip(seconds, reads, strict=True):
-            began = time.perf_counter()
-            read()
-            taken.append(time.perf_counter() - began)
-    return [DATA_BYTES / 1e9 / statistics.median(taken[1:]) for taken in seconds]
 
 
 def _nbdcopy(address: str) -> None:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from adapters.xen.transport.access import VdiAccess
 from adapters.xen.transport.nbdread import NbdRead
-from tests.bench.figures import Figure, figure
+from tests.bench.figures import Figure, figure, rates
 from tests.support.certificates import Authority
 from tests.support.nbd_peers import nbdkit
 from tests.support.xen_pool import PoolStandIn
@@ -48,7 +45,9 @@ def run() -> list[Figure]:
         record = {"exportname": "", "address": "127.0.0.1", "port": port, "cert": certificate, "subject": "localhost"}
         access = PoolStandIn(lambda *_: [record], vdis={"vdi": data}).access("vdi", folder)
         with nbdkit(folder, *tls, "file", str(data), port=port):
-            peer, ours, small = _rates(
+            peer, ours, small = rates(
+                DATA_BYTES,
+                ROUNDS,
                 lambda: _nbdcopy(port, authority.folder),
                 lambda: _read(access, READ_BYTES),
                 lambda: _read(access, READ_BYTES // 8),
@@ -60,17 +59,6 @@ def run() -> list[Figure]:
         figure("xen NBD over TLS / nbdcopy with 4 connections", ours / peer, "ratio", ">= 0.6"),
         figure("peak memory of the xen NBD reader over 1 GiB", peak, "MiB", "<= 256"),
     ]
-
-
-def _rates(*reads: Callable[[], None]) -> list[float]:
-    """Return each read's median rate in GB/s; a first round warms up and is not counted."""
-    seconds: list[list[float]] = [[] for _ in reads]
-    for _ in range(ROUNDS + 1):
-        for taken, read in zip(seconds, reads, strict=True):
-            began = time.perf_counter()
-            read()
-            taken.append(time.perf_counter() - began)
-    return [DATA_BYTES / 1e9 / statistics.median(taken[1:]) for taken in seconds]
 
 
 def _nbdcopy(port: int, certificates: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import operator
+import statistics
+import time
+from collections.abc import Callable
 from typing import Any
 
 Figure = dict[str, Any]
@@ -16,6 +19,17 @@ def figure(name: str, value: float, unit: str, target: str | None = None) -> Fig
         sign, limit = target.split()
         met = bool(COMPARE[sign](value, float(limit)))
     return {"name": name, "value": rounded(value), "unit": unit, "target": target, "met": met}
+
+
+def rates(data_bytes: int, rounds: int, *reads: Callable[[], None]) -> list[float]:
+    """Return each read's median rate in GB/s; a first round warms up and is not counted."""
+    seconds: list[list[float]] = [[] for _ in reads]
+    for _ in range(rounds + 1):
+        for taken, read in zip(seconds, reads, strict=True):
+            began = time.perf_counter()
+            read()
+            taken.append(time.perf_counter() - began)
+    return [data_bytes / 1e9 / statistics.median(taken[1:]) for taken in seconds]
 
 
 def rounded(value: float) -> float:
