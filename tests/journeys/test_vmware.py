@@ -157,7 +157,7 @@ def test_a_machine_that_a_killed_restore_left_is_removed(
         restore.kill()
     assert first.exists()
     answer = lab.run("backup", "dc1/db")
-    assert (answer.code, "a restore had died, machine half: removed" in answer.err) == (0, True)
+    assert (answer.code, "a restore of half had died; machine half: removed" in answer.err) == (0, True)
     assert sorted(path.name for path in vsphere.datastore.iterdir()) == before
     assert lab.json("restore", point, "--to-source", "dc1", "--as", "half")["machine"] == "half"
 
