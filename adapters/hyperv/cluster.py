@@ -146,7 +146,7 @@ class Hosts:
 
     def volume_of(self, path: str) -> Volume | None:
         """The cluster shared volume that a path is on, as it is now; None where it is on none."""
-        return next((volume for volume in self.volumes() if _inside(path, volume.path)), None)
+        return next((volume for volume in self.volumes() if is_inside(path, volume.path)), None)
 
     def here(self) -> str:
         """The address of a host to make something at: of a cluster, whichever node answers for it."""
@@ -218,7 +218,7 @@ class Hosts:
             self._owners[machine_id] = address
 
 
-def _inside(path: str, folder: str) -> bool:
+def is_inside(path: str, folder: str) -> bool:
     """Whether a path is in a folder, as Windows compares them."""
     path, folder = path.replace("/", "\\").casefold(), folder.replace("/", "\\").rstrip("\\").casefold()
     return path.startswith(folder + "\\")

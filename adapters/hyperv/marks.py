@@ -47,6 +47,11 @@ def in_the_making(machine: Machine, label: str) -> bool:
     return machine.notes == _MACHINE + label
 
 
+def has_mark(machine: Machine) -> bool:
+    """Whether the machine is one that a restore of ours has not ended, whichever."""
+    return machine.notes.startswith(_MACHINE)
+
+
 def require_label(label: str) -> None:
     """Raise SourceInvalid for what is no label."""
     if not _LABEL.fullmatch(label):

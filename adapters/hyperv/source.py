@@ -33,6 +33,7 @@ from adapters.hyperv.restore.disk import DiskWriter
 from adapters.hyperv.restore.files import MakingFiles
 from adapters.hyperv.restore.machine import MachineMaker
 from adapters.hyperv.restore.machine import Tools as MakingTools
+from adapters.hyperv.restore.unfinished import remove_unfinished
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.smb.files import SmbFiles
 from adapters.hyperv.snapshot import HypervSnapshot
@@ -137,6 +138,10 @@ class HypervSource:
     def restore_machine(self, request: MachineRestore, written: Callable[[int], None]) -> RestoredMachine:
         """Make a new machine of its stored definition, switched off, its network cards unconnected."""
         return MachineMaker(self._making, request).make(written)
+
+    def remove_unfinished(self, label: str, disks: int) -> Sequence[Leftover]:
+        """Remove what the restore of this label, whose process is dead, did not end. Raises what keeps it."""
+        return remove_unfinished(self._making, label)
 
     def require_overwritable(self, machine: MachineFact, disk_key: str) -> None:
         """Raise SourceConflict while the machine is not off, has checkpoints or is backed up."""

@@ -1,18 +1,19 @@
-"""Making files at a host for a restore, and taking them away again when it fails. Imports `adapters.errors`,
-`adapters.port` and `adapters.virtualdisk`.
+"""Making files at a host for a restore, and taking them away again when it fails.
 
+Imports `adapters.errors`, `adapters.port`, `adapters.virtualdisk` and the package around it.
 Only what a restore made itself is ever deleted, and nothing that is there is written over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from adapters.errors import AdapterError, SourceNotFound
+from adapters.hyperv.smb.files import Entry
 from adapters.port import DiskImage
 from adapters.virtualdisk.writer import write_vhdx
 
@@ -43,7 +44,13 @@ class MakingFiles(Protocol):
         """Make a new folder. Raises SourceConflict where there is one."""
 
     def delete(self, unc: str) -> None:
-        """Delete a file or an empty folder. Raises SourceNotFound."""
+        """Delete a file or an empty folder. Raises SourceNotFound, SourceConflict `smb-folder-not-empty`."""
+
+    def read_bytes(self, unc: str) -> bytes:
+        """The whole of a small file. Raises SourceNotFound."""
+
+    def list(self, unc: str) -> Sequence[Entry]:
+        """What is in a folder. Raises SourceNotFound."""
 
 
 @dataclass(slots=True)

@@ -25,9 +25,13 @@ from adapters.hyperv.inventory import disk_key
 from adapters.hyperv.marks import in_the_making, machine_notes
 from adapters.hyperv.restore.calls import MakingCalls
 from adapters.hyperv.restore.files import FileWriter, Made, MakingFiles
+from adapters.hyperv.restore.marker import marker_bytes, marker_unc
 from adapters.hyperv.restore.places import Places, choose_folder
 from adapters.hyperv.restore.recipe import read_recipe
 from adapters.port import MachineRestore, RestoredMachine
+
+DEFINITIONS = "Virtual Machines"
+"""The folder of a machine's definition, in its own."""
 
 _SECONDS = 600.0
 _NOT_TAKEN = ("method-parameter", "method-unsupported", "method-failed")
@@ -65,10 +69,14 @@ class MachineMaker:
         self._require_free_name()
         folder = choose_folder(self._tools.hosts, self._address, self._request, self._recipe)
         places = Places(self._tools.hosts, self._address, self._tools.share, folder)
+        names = self._name_disks(places)
         try:
             self._made.folder(places.unc())
-            disks = self._write_disks(places, written)
-            return self._define(places, disks) or self._undefined(folder, disks)
+            self._mark(places, names)
+            disks = self._write_disks(places, names, written)
+            made = self._define(places, disks)
+            self._forget(marker_unc(places))
+            return made or self._undefined(folder, disks)
         except BaseException as error:
             self._undo(error)
             raise
@@ -82,28 +90,36 @@ class MachineMaker:
                 hint="Restore under another name, or remove that machine.",
             )
 
-    def _write_disks(self, places: Places, written: Callable[[int], None]) -> dict[str, str]:
+    def _name_disks(self, places: Places) -> dict[str, str]:
+        """Choose the names of the disks' files, by their keys."""
+        slots = self._recipe.slots
+        was = {key: slots[key].path if key in slots else "" for key in self._request.disks}
+        return {key: places.disk_name(number, path) for number, (key, path) in enumerate(was.items())}
+
+    def _mark(self, places: Places, names: dict[str, str]) -> None:
+        """Say in the folder what will be made, for whoever finds it unfinished."""
+        files = [*names.values(), *(f"{DEFINITIONS}\\{name}" for name in self._recipe.files)]
+        self._made.file(marker_unc(places), _writing_bytes(marker_bytes(self._request.label, files)))
+
+    def _write_disks(self, places: Places, names: dict[str, str], written: Callable[[int], None]) -> dict[str, str]:
         """Write the disks; return their paths by their keys."""
-        paths = {}
-        for number, (key, image) in enumerate(self._request.disks.items()):
+        for key, image in self._request.disks.items():
             slot = self._recipe.slots.get(key)
-            name = places.disk_name(number, slot.path if slot else "")
             sector = slot.sector_bytes if slot else 512
-            self._made.disk(places.unc(name), image, None, sector, written)
-            paths[key] = places.path(name)
-        return paths
+            self._made.disk(places.unc(names[key]), image, None, sector, written)
+        return {key: places.path(name) for key, name in names.items()}
 
     def _define(self, places: Places, disks: dict[str, str]) -> RestoredMachine | None:
         """Make the machine around its disks; None when the host does not take its definition."""
         if self._recipe.definition is None:
             self._notes.append("its definition (.vmcx) is not in the restore point")
             return None
-        self._made.folder(places.unc("Virtual Machines"))
+        self._made.folder(places.unc(DEFINITIONS))
         uploaded = []
         for name, content in self._recipe.files.items():
-            uploaded.append(places.unc("Virtual Machines", name))
+            uploaded.append(places.unc(DEFINITIONS, name))
             self._made.file(uploaded[-1], _writing_bytes(content))
-        planned = self._plan(places.path("Virtual Machines", self._recipe.definition))
+        planned = self._plan(places.path(DEFINITIONS, self._recipe.definition))
         if planned is None:
             return None
         self._equip(planned, places.folder, disks)

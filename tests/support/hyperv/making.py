@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adapters.errors import SourceConflict, SourceNotFound, SourceUnavailable
 from adapters.hyperv.restore.files import FileWriter
+from adapters.hyperv.smb.files import Entry
 from tests.support.hyperv.files import WorldFiles
 
 PIECE = 1 << 20
@@ -48,6 +49,19 @@ class MakingWorldFiles(WorldFiles):
             path.rmdir()
         else:
             path.unlink()
+
+    def read_bytes(self, unc: str) -> bytes:
+        """The whole of a file."""
+        if not self._local(unc).is_file():
+            raise SourceNotFound(f"{unc} is not there", code="smb-file-missing")
+        return super().read_bytes(unc)
+
+    def list(self, unc: str) -> tuple[Entry, ...]:
+        """What is in a folder."""
+        path = self._local(unc)
+        if not path.is_dir():
+            raise SourceNotFound(f"{unc} is not there", code="smb-file-missing")
+        return tuple(Entry(one.name, one.stat().st_size, one.is_dir()) for one in sorted(path.iterdir()))
 
     def _local(self, unc: str) -> Path:
         return self._world.storage.local(self._split(unc)[1])
