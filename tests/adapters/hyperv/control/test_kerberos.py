@@ -1,13 +1,10 @@
 """Kerberos with a real KDC on loopback: who logs in to WinRM (simulated) and to SMB (a real Samba), and what is sealed.
 
-The packages for it have an environment of their own (`make kerberos`), in which the file is run a second time.
+The packages for it have an environment of their own (`make kerberos`): there `test_kerberos_apart` has this file run.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +17,6 @@ from tests.adapters.hyperv.control.conftest import MakeRunner, StartHost
 from tests.support import kdc
 from tests.support.samba_server import samba_server
 
-_PACKAGES = ("kerberos", "gssapi", "krb5")
-_MISSING = [name for name in _PACKAGES if importlib.util.find_spec(name) is None] + kdc.missing()
-_ROOT = Path(__file__).parents[4]
-_PYTHON = _ROOT / "build" / "kerberos" / "bin" / "python"
-
-needs_kerberos = pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}")
-
 
 @pytest.fixture(scope="module")
 def realm() -> Iterator[Path]:
@@ -35,23 +25,6 @@ def realm() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.skipif(not _MISSING, reason="this is the environment with Kerberos")
-def test_all_of_this_in_the_environment_with_kerberos() -> None:
-    """What is skipped here is run there."""
-    if not _PYTHON.exists():
-        pytest.skip("make kerberos sets the environment up")
-    if absent := kdc.missing():
-        pytest.skip(f"not installed: {', '.join(absent)}")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [_PYTHON, "-m", "pytest", "-q", Path(__file__).relative_to(_ROOT)]
-    result = subprocess.run(
-        command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert result.returncode == 0, result.stdout[-20_000:]
-    assert "passed" in result.stdout, result.stdout[-20_000:]
-
-
-@needs_kerberos
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_ticket_logs_in(realm: Path, start_host: StartHost, runner_of: MakeRunner, tls: bool) -> None:
     """The ticket is enough, both sides prove who they are, and over plain HTTP nothing goes in clear text."""
@@ -61,7 +34,6 @@ def test_a_ticket_logs_in(realm: Path, start_host: StartHost, runner_of: MakeRun
         assert runner.run("machines", {"name": text})["arguments"] == {"name": text}
 
 
-@needs_kerberos
 def test_no_ticket_is_refused(
     realm: Path, start_host: StartHost, runner_of: MakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +46,6 @@ def test_no_ticket_is_refused(
     assert "klist" in raised.value.hint
 
 
-@needs_kerberos
 @pytest.mark.parametrize("ticket", ["ticket", "nothing"])
 def test_files_are_read_with_the_ticket_alone(
     realm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticket: str
