@@ -130,8 +130,9 @@ def _load(home: Home, keys: KeyRing, clock: Clock, progress: Progress) -> Recove
             segments=loaded.segments,
             lost=lost,
         )
-    if not home.lake_dir.exists():
-        create_lake(home)
+    if home.lake_dir.exists():  # an earlier attempt died, perhaps while it laid this out
+        shutil.rmtree(home.lake_dir)
+    create_lake(home)
     home.write_config(config)
     return report
 

@@ -113,6 +113,16 @@ def test_a_killed_recovery_goes_on(lab: Lab) -> None:
     assert holdfast("--home", home.root, "verify").code == 0
 
 
+def test_a_recovery_killed_over_its_index_goes_on(lab: Lab) -> None:
+    """What the attempt left of an index is no index: the next one lays it out anew."""
+    index = Home(lab.root / ".new.recovering").lake_dir
+    (index / "data").mkdir(parents=True)
+    (index / "lake.sqlite.0.new").touch()
+    made = recovered(lab)
+    assert [entry.name for entry in made.lake_dir.glob("*.new")] == []
+    assert holdfast("--home", made.root, "doctor").code == 0
+
+
 def test_an_attempt_with_other_options_leaves_nothing_behind(lab: Lab) -> None:
     """A store half copied is not taken for the store, nor the one that an earlier attempt named for this one's."""
     store = Home(lab.root / ".new.recovering").store_dir
