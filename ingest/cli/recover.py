@@ -40,7 +40,7 @@ def recover_command(
     with opened(home) as services, shown(time.monotonic) as progress:
         progress.disk("index", 0)
         bad = services.adopt_packs()
-        services.catalog.rebuild_index()
+        services.catalog.catch_up()  # it was laid out empty
         packs = services.store.rebuild_index()
         ship(services.log, segments_of(services))
     record = {
