@@ -161,11 +161,10 @@ class ChunkIndex:
             runs = [run for run in runs if run not in small] + [merge(small, self.staging)]
         names = [run_name(run.body_hash) for run in runs]
         for name in names:
-            # A name is its content's: a staged run that is there already is the same one.
-            if (self._folder / name).exists():
-                (self.staging / name).unlink(missing_ok=True)
-            else:
-                os.rename(self.staging / name, self._folder / name)
+            # A name is its content's, but a file that was there may be damaged: a staged one takes its place.
+            staged, listed = self.staging / name, self._folder / name
+            if staged.exists() or not listed.exists():
+                os.rename(staged, listed)
         fsync_directory(self._folder)
         lines = [_TITLE, *(run.body_hash.hex() for run in runs)]
         body = "".join(line + "\n" for line in lines)

@@ -119,9 +119,15 @@ def test_a_lost_index_is_loaded_from_the_packs(objects: MemoryObjects, tmp_path:
     assert make_store(objects, tmp_path / "b").sync_index() == []
 
 
-def test_a_damaged_index_is_told_and_loaded_again(objects: MemoryObjects, tmp_path: Path) -> None:
-    """A torn index file is named in `index_problems`, and its packs are what a synchronisation returns."""
-    packs = {pack.pack_id for each in back_up(make_store(objects, tmp_path), CONTENT) for pack in each.packs}
+@pytest.mark.parametrize("pack_bytes", [64 << 10, 64 << 20])
+def test_a_damaged_index_is_told_and_loaded_again(objects: MemoryObjects, tmp_path: Path, pack_bytes: int) -> None:
+    """A torn index file is named in `index_problems`, and its packs are what a synchronisation returns.
+
+    With one pack the file made anew has the name of the torn one.
+    """
+    made = back_up(make_store(objects, tmp_path, pack_bytes=pack_bytes), CONTENT)
+    packs = {pack.pack_id for each in made for pack in each.packs}
+    assert (len(packs) == 1) == (pack_bytes > 64 << 10)
     run = next(tmp_path.glob("*.run"))
     run.write_bytes(run.read_bytes()[:-10])
     store = make_store(objects, tmp_path)
