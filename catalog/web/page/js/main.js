@@ -123,6 +123,7 @@ let page = null;
 function askToSignIn(problem) {
   page?.stop();
   page = null;
+  if (root.querySelector(".sign-in")) return; // what is typed there stays; the form tells of its own attempts
   fill(root, signIn(problem, open));
 }
 
