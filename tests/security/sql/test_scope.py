@@ -21,8 +21,8 @@ from tests.security.sql.canaries import Canaries
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[SqlDoor]:
-    """A door without spares: hardly two questions here enter the same way, and each spare costs as much as they do."""
-    with SqlDoor(DoorLimits(workers=2), spares=0) as found:
+    """A door as the service opens it."""
+    with SqlDoor(DoorLimits(workers=2), spares=1) as found:
         yield found
 
 
