@@ -12,11 +12,8 @@ import http.client
 import os
 import shutil
 import ssl
-import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,7 +27,7 @@ from adapters.vmware.transport.folder import FolderReader, folder_target
 from adapters.vmware.transport.limits import HostConnections
 from adapters.vmware.transport.ranges import HttpsServer
 from adapters.vmware.trust import trust_context
-from tests.bench.figures import Figure, figure
+from tests.bench.figures import Figure, figure, rates
 from tests.support.folder_server import FolderServer
 from tests.support.mixed_data import make_data
 from tests.support.nfc_lease_simulator import NfcLease
@@ -68,7 +65,7 @@ def _folder(folder: Path) -> list[Figure]:
         server = HttpsServer(vcsim.host, vcsim.port, trust, lambda: cookie)
         reader = FolderReader(server, DATASTORE, NAME, "DC0", DATA_BYTES, HostConnections("bench"))
         open_ones.callback(reader.close)
-        theirs, ours = _rates(DATA_BYTES, lambda: _plain(plain), lambda: _read(reader))
+        theirs, ours = rates(DATA_BYTES, ROUNDS, lambda: _plain(plain), lambda: _read(reader))
     return [
         figure("vmware /folder reader", ours, "GB/s"),
         figure("vmware /folder reader / plain http.client", ours / theirs, "ratio", ">= 0.8"),
@@ -99,7 +96,7 @@ def _nbd(folder: Path) -> list[Figure]:
         child.start(command)
         reader = ChildReader(child.connect(depth=4), DATA_BYTES, "nbdssl", "bench", held.pop_all())
         copy = ["nbdcopy", f"nbd+unix:///?socket={child.socket}", "null:"]
-        theirs, ours = _rates(DATA_BYTES, lambda: _run(copy), lambda: _read(reader, 4 * MIB))
+        theirs, ours = rates(DATA_BYTES, ROUNDS, lambda: _run(copy), lambda: _read(reader, 4 * MIB))
         reader.close()
     return [
         figure("vmware nbdkit reader", ours, "GB/s"),
@@ -125,7 +122,7 @@ def _export(folder: Path) -> list[Figure]:
             size_bytes=EXPORT_BYTES,
             export_lease=lambda: NfcLease({"disk": url}),
         )
-        (rate,) = _rates(EXPORT_BYTES, lambda: _exported(access))
+        (rate,) = rates(EXPORT_BYTES, ROUNDS, lambda: _exported(access))
     return [figure("vmware export, decoded and read back", rate, "GB/s")]
 
 
@@ -142,14 +139,3 @@ def _read(reader: FolderReader | ChildReader, piece: int = READ_BYTES) -> None:
     buffer = memoryview(bytearray(piece))
     for offset in range(0, DATA_BYTES, piece):
         reader.pread_into(offset, buffer)
-
-
-def _rates(size_bytes: int, *reads: Callable[[], None]) -> list[float]:
-    """Return each read's median rate in GB/s; a first round warms up and is not counted."""
-    seconds: list[list[float]] = [[] for _ in reads]
-    for _ in range(ROUNDS + 1):
-        for taken, read in zip(seconds, reads, strict=True):
-            began = time.perf_counter()
-            read()
-            taken.append(time.perf_counter() - began)
-    return [size_bytes / 1e9 / statistics.median(taken[1:]) for taken in seconds]

@@ -16,6 +16,7 @@ from catalog.access.oidc import OidcVerifier
 from catalog.access.oidc_settings import OidcSettings
 from storage.errors import Denied
 from tests.support.openid import Jwk, Provider, ec_jwk, rsa_jwk
+from tests.support.ticks import Ticks
 
 AUDIENCE = "https://holdfast.test/"
 
@@ -34,16 +35,6 @@ CLIENTS: dict[str, dict[str, Any]] = {
 }
 
 RSA, EC, OTHER = rsa_jwk("rsa-1"), ec_jwk("ec-1"), rsa_jwk("rsa-2")
-
-
-class Ticks:
-    """Seconds that only tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Asked:

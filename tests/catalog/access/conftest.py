@@ -13,9 +13,10 @@ import pytest
 
 from catalog.access.tokens import TokenBook
 from catalog.log import EventLog
-from tests.support.asked_provider import CLIENTS, EC, RSA, Asked, Asking, Ticks
+from tests.support.asked_provider import CLIENTS, EC, RSA, Asked, Asking
 from tests.support.openid import Provider, running_provider
 from tests.support.recorded import REPOSITORY
+from tests.support.ticks import Ticks
 
 
 @dataclass

@@ -22,20 +22,11 @@ from catalog.access.oidc_settings import OidcSettings
 from storage.errors import Denied, Invalid, Unavailable
 from tests.support.certificates import Authority
 from tests.support.openid import serving
+from tests.support.ticks import Ticks
 
 KEY = {"kty": "RSA", "kid": "k", "n": "AQ", "e": "AQAB"}
 ISSUER = "https://idp.test/realm"
 SETTINGS = {"issuer": ISSUER, "audience": "holdfast"}
-
-
-class Ticks:
-    """Seconds that only tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Told:

@@ -14,8 +14,9 @@ from catalog.access.jwks import RETRY_SECONDS, TRUSTED_SECONDS, ProviderKeys
 from catalog.access.oidc import OidcVerifier
 from catalog.access.oidc_settings import OidcSettings
 from storage.errors import Denied, Unavailable
-from tests.support.asked_provider import AUDIENCE, CLIENTS, EC, OTHER, RSA, Asked, Ticks, claims, signed
+from tests.support.asked_provider import AUDIENCE, CLIENTS, EC, OTHER, RSA, Asked, claims, signed
 from tests.support.openid import Provider, public, rsa_jwk, running_provider
+from tests.support.ticks import Ticks
 
 
 def test_a_token_cannot_bring_its_own_key(asked: Asked, provider: Provider) -> None:
