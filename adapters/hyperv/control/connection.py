@@ -50,8 +50,9 @@ class _Adapter(HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(request, False, None)
         if host["scheme"] != "https":
             return host, {}
-        # The context has looked at the certificate; this tells urllib3 that somebody did.
-        return host, {"ssl_context": self._context, "assert_fingerprint": next(iter(self._context.pins), None)}
+        # The context has looked at the certificate; this tells urllib3 that somebody did. The setting takes one pin.
+        (pin,) = self._context.pins or (None,)
+        return host, {"ssl_context": self._context, "assert_fingerprint": pin}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Leave it to the context."""
