@@ -13,6 +13,7 @@ from adapters.vmware.restore.machine import MachineMaker
 from adapters.vmware.source import VmwareSource
 from tests.adapters.vmware.test_restore import LABEL, MIB, Image, Strange, content, source, vsphere, wanted
 from tests.support.vsphere import VsphereSimulator
+from tests.support.vsphere.client import Client
 
 __all__ = ["source", "vsphere"]  # the fixtures
 REMOVED = Leftover("machine again", "removed")
@@ -65,7 +66,7 @@ def test_what_is_whole_is_kept(vsphere: VsphereSimulator, source: VmwareSource, 
 def test_what_somebody_uses_is_kept(
     vsphere: VsphereSimulator, source: VmwareSource, leave: Callable[[str], None]
 ) -> None:
-    """Powered on, with a disk or with a snapshot, a machine is not ours to remove."""
+    """Powered on, or with a disk, a machine is not ours to remove."""
     leave("_attach")
     vsphere.machine("again").power_state = "poweredOn"
     kept = Leftover("machine again", "kept: somebody uses it")
@@ -73,6 +74,13 @@ def test_what_somebody_uses_is_kept(
     vsphere.machine("again").power_state = "poweredOff"
     vsphere.add_disk("again")
     assert source.remove_unfinished(LABEL, 2) == [kept]
+
+
+def test_one_with_a_snapshot_is_kept(plain: Client, source: VmwareSource, leave: Callable[[str], None]) -> None:
+    """Off and without a disk, but somebody froze it: it is theirs now."""
+    leave("_attach")
+    plain.snapshot(plain.machine("again"), "theirs")
+    assert source.remove_unfinished(LABEL, 2) == [Leftover("machine again", "kept: somebody uses it")]
 
 
 @pytest.mark.parametrize("call", ["DeleteDatastoreFile_Task", "Destroy_Task"])
