@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_HTTP_RETRIES ?= 8
 export UV_HTTP_TIMEOUT ?= 120
 HOME_DIR := build/demo/home
-# Tests wait for other processes for a sixth of their time: one more than there are processors uses it.
+# Tests wait for other processes now and then: one more at a time than there are processors uses that time.
 TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: demo test lint bench serve clean setup setup-dev lake-readers duckdb-1 ontap-client oidc-provider xen-api-client kerberos tools test-tools
