@@ -25,6 +25,10 @@ class LinkLost(SourceUnavailable):
     """The connection or the session is gone, or does not come about: on another one, the same may succeed."""
 
 
+class ServerBusy(SourceLimit):
+    """The server lacks memory or room for what was asked: a moment later the same may succeed."""
+
+
 class Tampered(SMBException):  # type: ignore[misc]  # the library has no types
     """A message arrived unprotected, or with a signature that is not the server's."""
 
@@ -44,7 +48,7 @@ _LOGON = _Answer(
     "the server refuses the user or the password",
     "Check the user (DOMAIN\\user, or user@domain) and the password, and that the account may log on over the network.",
 )
-_BUSY = _Answer(SourceLimit, "smb-server-busy", "the server has no room for another connection or request")
+_BUSY = _Answer(ServerBusy, "smb-server-busy", "the server has no room for another connection or request")
 _INVALID_NAME = _Answer(SourceInvalid, "smb-path", "the server takes no such name")
 _LOST = _Answer(LinkLost, "smb-lost", "the server ended the session")
 _ANSWERS: dict[int, _Answer] = {
@@ -92,6 +96,7 @@ _ANSWERS: dict[int, _Answer] = {
     0xC000007F: _Answer(SourceLimit, "smb-disk-full", "the volume is full"),
     0xC0000044: _Answer(SourceLimit, "smb-quota", "the user's quota on the volume is used up"),
     0xC0000904: _Answer(SourceLimit, "smb-file-too-large", "the volume takes no file of that size"),
+    0xC0000017: _BUSY,  # no memory
     0xC000009A: _BUSY,  # insufficient resources
     0xC0000205: _BUSY,  # insufficient server resources
     0xC00000CE: _BUSY,  # too many sessions

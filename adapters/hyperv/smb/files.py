@@ -19,7 +19,7 @@ from adapters.errors import SourceConflict, SourceLimit, SourceNotFound
 from adapters.hostlimit import places_at
 from adapters.hyperv.settings import HypervSettings
 from adapters.hyperv.smb import messages
-from adapters.hyperv.smb.faults import LinkLost
+from adapters.hyperv.smb.faults import LinkLost, ServerBusy
 from adapters.hyperv.smb.file import SmbFile
 from adapters.hyperv.smb.handle import Handle, Purpose
 from adapters.hyperv.smb.link import Link, require_same_process
@@ -180,10 +180,10 @@ class SmbFiles:
             raise
 
     def _twice(self, act: Callable[[], T]) -> T:
-        """Try again once where a connection had idled too long: for what has no effect."""
+        """Try again once where a connection had idled too long, or a server was busy: for what has no effect."""
         try:
             return act()
-        except LinkLost:
+        except (LinkLost, ServerBusy):
             return act()
 
 

@@ -46,6 +46,7 @@ def outcome(error: Exception) -> AdapterError:
         (0xC000007F, "limit", "smb-disk-full"),
         (0xC0000044, "limit", "smb-quota"),
         (0xC00000CE, "limit", "smb-server-busy"),
+        (0xC0000017, "limit", "smb-server-busy"),
         (0x8000002D, "invalid", "smb-link"),
         (0xC0000257, "invalid", "smb-dfs"),
         (0xC0000203, "unavailable", "smb-lost"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.errors import AdapterError, SourceConflict, SourceDenied, SourceInvalid, SourceLimit, SourceNotFound
 from adapters.hostlimit import places_at
+from adapters.hyperv.smb.faults import ServerBusy
 from adapters.hyperv.smb.files import Entry, FileFact, SmbFiles
+from adapters.hyperv.smb.handle import Handle
 from adapters.hyperv.smb.paths import unc_of
 from adapters.hyperv.smb.patience import Patience
 from adapters.secret import Secret
@@ -24,6 +27,27 @@ def test_a_configuration_file_is_read_whole(files: SmbFiles, drive: Path) -> Non
     (drive / "empty").touch()
     assert files.read_bytes(rf"{DRIVE}\Büro 中\m.vmcx") == bytes(range(256)) * 999
     assert files.read_bytes(rf"{DRIVE}\empty") == b""
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_busy_server_is_asked_once_more(
+    files: SmbFiles, drive: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """A server that lacks memory for a moment costs no backup; one that goes on lacking it is told."""
+    (drive / "m.vmcx").write_bytes(b"content")
+    opened, left = Handle.__init__, [ServerBusy("busy", code="smb-server-busy")] * refusals
+
+    def refused(handle: Handle, *arguments: Any) -> None:
+        if left:
+            raise left.pop()
+        opened(handle, *arguments)
+
+    monkeypatch.setattr(Handle, "__init__", refused)
+    if refusals == 1:
+        assert files.read_bytes(rf"{DRIVE}\m.vmcx") == b"content"
+    else:
+        with pytest.raises(SourceLimit):
+            files.read_bytes(rf"{DRIVE}\m.vmcx")
 
 
 def test_a_large_file_is_not_read_whole(files: SmbFiles, drive: Path) -> None:
